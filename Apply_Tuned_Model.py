@@ -1,0 +1,214 @@
+"""Embed every passage of the corpus with a (tuned) model, one decade in, one file out.
+
+Reads the metadata, the folder of chunk files and a sentence-transformers model. Writes <outputpath>/1790.parquet
+and so on (paperId, chunknumber, embedding), each whole or not at all; a decade that is there already, made by the
+same model from the same texts, is skipped. When all decades are done, <outputpath>/manifest.json says so: model,
+dimensions, counts, documents without passages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import corpus
+from corpus import ChunkFolder, Document, InputError, log
+from TuneEmbeddings import autocasting, pick_device
+
+EXAMPLE = (
+    "python Apply_Tuned_Model.py -m models/para10/final -s 1790 -e 2030"
+    " -o embeddings/para10 -t metadata.tsv -r chunks"
+)
+
+BATCH_SIZE = 32
+SLICE = 2048  # passages sorted by length and encoded together: steady progress, little padding
+DECADE_RECORDS = "decades"  # <outputpath>/decades/1790.json: what 1790.parquet was made from
+
+
+def by_decade(documents: list[Document]) -> dict[int, list[Document]]:
+    """Return the documents of each decade, in metadata order, decades ascending."""
+    decades = defaultdict(list)
+    for document in documents:
+        decades[corpus.decade_of(document.year)].append(document)
+    return dict(sorted(decades.items()))
+
+
+def model_digest(folder: str) -> str:
+    """Return a SHA-256 of a model folder's weights and settings, or of its name where it is a hub's."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in Path(folder).rglob("*") if p.is_file() and p.name != "README.md")
+    for path in files:
+        digest.update(str(path.relative_to(folder)).encode())
+        with open(path, "rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest() if files else hashlib.sha256(folder.encode()).hexdigest()
+
+
+def text_digest(paper_ids: list[str], texts: list[str]) -> str:
+    """Return a SHA-256 of a decade's passages in order."""
+    digest = hashlib.sha256()
+    for paper_id, text in zip(paper_ids, texts):
+        digest.update(f"{paper_id}\t{text}\n".encode())
+    return digest.hexdigest()
+
+
+def read_decade(documents: list[Document], chunks: ChunkFolder) -> tuple[list[str], list[int], list[str]]:
+    """Return a decade's passages as three equally long lists: paperIds, passage numbers, texts."""
+    paper_ids, numbers, texts = [], [], []
+    for document in documents:
+        passages = chunks.passages(document)
+        paper_ids += [document.paper_id] * len(passages)
+        numbers += range(len(passages))
+        texts += passages
+    return paper_ids, numbers, texts
+
+
+class Encoder:
+    """The model, loaded when the first decade needs it."""
+
+    def __init__(self, args):
+        self.args = args
+        self.model = None
+
+    def load(self):
+        """Load the model onto the device; InputError where the path holds none."""
+        import transformers
+        from sentence_transformers import SentenceTransformer
+
+        transformers.utils.logging.disable_progress_bar()
+        device = pick_device(self.args.device)
+        precision = pick_inference_precision(self.args.precision, device)
+        try:
+            self.model = SentenceTransformer(self.args.modelpath, device=device)
+        except (OSError, ValueError) as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise InputError(f"-m {self.args.modelpath} is not a model ({first_line}); give its folder.") from None
+        if self.args.max_seq_length:
+            self.model.max_seq_length = self.args.max_seq_length
+        self.autocast = autocasting(device, precision)
+        log.info("%s on %s in %s, %d tokens at most", self.args.modelpath, device, precision, self.model.max_seq_length)
+
+    def encode(self, texts: list[str], progress):
+        """Return the texts' embeddings, float32 or float16, shape (texts, dimensions)."""
+        import numpy as np
+
+        if self.model is None:
+            self.load()
+        vectors = []
+        for start in range(0, len(texts), SLICE):
+            part = texts[start : start + SLICE]
+            with self.autocast():
+                vectors.append(self.model.encode(part, batch_size=self.args.batch_size, show_progress_bar=False))
+            progress.update(len(part))
+        return np.concatenate(vectors).astype(self.args.dtype)
+
+
+def pick_inference_precision(requested: str, device: str) -> str:
+    """Return the arithmetic of encoding: fp16 on a GPU (finer than bf16, and embeddings don't overflow it)."""
+    from TuneEmbeddings import pick_precision
+
+    if requested == "auto" and device != "cpu":
+        return "fp16"
+    return pick_precision(requested, device)
+
+
+def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encoder, settings: dict, progress) -> dict:
+    """Write one decade's file unless it is there, made from the same texts and settings; return its record."""
+    args = encoder.args
+    target = Path(args.outputpath) / f"{decade}.{args.format}"
+    record_file = Path(args.outputpath) / DECADE_RECORDS / f"{decade}.json"
+    paper_ids, numbers, texts = read_decade(documents, chunks)
+    with_passages = set(paper_ids)
+    record = {
+        "decade": decade,
+        "file": target.name,
+        "documents": len(with_passages),
+        "passages": len(texts),
+        "without_passages": [d.paper_id for d in documents if d.paper_id not in with_passages],
+        "texts_sha256": text_digest(paper_ids, texts),
+        **settings,
+    }
+    if target.exists() and record_file.exists() and record.items() <= corpus.read_json(record_file).items():
+        progress.update(len(texts))
+        return corpus.read_json(record_file)
+    record_file.unlink(missing_ok=True)
+    target.unlink(missing_ok=True)
+    if texts:
+        vectors = encoder.encode(texts, progress)
+        record["dimensions"] = int(vectors.shape[1])
+        corpus.write_embeddings(target, paper_ids, numbers, vectors)
+    corpus.write_json(record_file, record)
+    return record
+
+
+def write_manifest(folder: Path, args, started: float, chunks: ChunkFolder) -> None:
+    """Write manifest.json from all decade records of the folder.
+
+    Array tasks may finish at the same moment; each looks again after writing, so the last manifest has all.
+    """
+    listed = None
+    while listed != (names := sorted((folder / DECADE_RECORDS).glob("*.json"))):
+        listed = names
+        records = sorted((corpus.read_json(name) for name in names), key=lambda record: record["decade"])
+        facts = {
+            "model": args.modelpath,
+            "dimensions": next((r["dimensions"] for r in records if "dimensions" in r), None),
+            "documents": sum(r["documents"] for r in records),
+            "passages": sum(r["passages"] for r in records),
+            "oddities": chunks.counts(),
+            "decades": records,
+        }
+        corpus.write_json(folder / corpus.MANIFEST, corpus.run_record(args, started, **facts))
+
+
+def parse_args(argv: list[str] | None = None):
+    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments.add_argument("-m", "--modelpath", required=True, metavar="MODEL", help="folder of the model")
+    corpus.add_corpus_arguments(arguments, years_required=True)
+    arguments.add_argument("-o", "--outputpath", required=True, metavar="FOLDER", help="where the decades' files go")
+    how = arguments.add_argument_group("how")
+    add = how.add_argument
+    add("--format", choices=corpus.EMBEDDING_FORMATS, default="parquet", help="tsv: the original's, 3 times the size")
+    add("--dtype", choices=("float32", "float16"), default="float32", help="of the stored vectors (error 6e-5)")
+    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
+    add("--batch-size", type=corpus.positive_int, default=BATCH_SIZE, help="passages (default %(default)s)")
+    add("--max-seq-length", type=corpus.positive_int, metavar="TOKENS", help="cut passages here (default the model's)")
+    add("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: only so many documents")
+    return arguments.parse_args(argv)
+
+
+@corpus.command
+def main(argv: list[str] | None = None) -> int:
+    args, started = parse_args(argv), time.time()
+    if args.startyear >= args.endyear:
+        raise InputError(f"-s {args.startyear} -e {args.endyear}: the end year is exclusive and must be the later one.")
+    corpus.log_settings(args)
+    documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
+    corpus.log_skipped(documents, skipped)
+    decades = by_decade(documents[: args.limit])
+    if not decades:
+        raise InputError(f"{args.metadatapath} has no document from {args.startyear} to {args.endyear - 1}; check -s, -e.")
+    chunks, encoder = ChunkFolder(args.rootfolder, args.encoding_errors), Encoder(args)
+    names = ("format", "dtype", "precision", "max_seq_length")
+    settings = {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
+
+    from tqdm import tqdm
+
+    with tqdm(unit=" passages", unit_scale=False, mininterval=1 if sys.stderr.isatty() else 60) as progress:
+        for decade, members in decades.items():
+            progress.set_description(f"{decade}s", refresh=False)
+            embed_decade(decade, members, chunks, encoder, settings, progress)
+    chunks.log_oddities()
+    if not any(len(list(Path(args.outputpath).glob(f"{d}.{args.format}"))) for d in decades):
+        raise InputError(f"no document from {args.startyear} to {args.endyear - 1} has a passage; check -t and -r.")
+    write_manifest(Path(args.outputpath), args, started, chunks)
+    log.info("%d decades in %s", len(decades), args.outputpath)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,375 @@
+"""Tune a sentence-transformers model on training pairs of the corpus.
+
+Reads a pair table (paperId, year, anchor, positive, category), paraphrased where pairs are flagged for it.
+Tunes the base model with Multiple Negatives Ranking Loss, holding out whole documents, and scores it on their
+pairs before and after. Writes <outputdir>/final (loadable by SentenceTransformer), checkpoints beside it, and
+last <outputdir>/training.json: arguments, versions, counts, loss, scores, held-out documents. The defaults are
+the published recipe's. No passage of the corpus goes into the model's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import corpus
+from corpus import InputError, log
+
+EXAMPLE = "python TuneEmbeddings.py -d training_pairs_paraphrased.tsv -o models/para10"
+
+BASE_MODEL = "sentence-transformers/all-distilroberta-v1"
+FALSE_PARTNERS = 5  # a held-out anchor is scored against its positive and so many others
+WARMUP = 0.1  # share of the steps in which the learning rate rises
+LOSS_POINTS = 100  # points of the loss curve, about
+CHECKPOINTS_KEPT = 2  # the newest may be torn by a kill; the one before it is whole
+RECIPE = "recipe.json"  # what the checkpoints beside it were made with
+WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
+
+
+# ---------------------------------------------------------------- the pairs
+
+
+def read_training_pairs(path: str, limit: int | None) -> list[dict[str, str]]:
+    """Read the pair table. InputError where a cell or a synthetic pair still waits for its paraphrase."""
+    rows = corpus.read_pairs(path)[:limit]
+    if not rows:
+        raise InputError(f"{path} holds no pair; make it again with its script.")
+    for number, row in enumerate(rows, start=1):
+        waits = corpus.TO_GENERATE in (row["anchor"], row["positive"])
+        if waits or (row["category"] == "synthetic-pair" and "system_prompt" not in row):
+            raise InputError(
+                f"{path}, pair {number} ({row['paperId']}): {row['category']} without its paraphrase; "
+                "run synthetic_data_generator.py on the table first."
+            )
+    return rows
+
+
+def is_held_out(paper_id: str, share: float, split_seed: int) -> bool:
+    """Tell whether a document is kept from training: the same answer for every pair table and training seed."""
+    return random.Random(f"held out {split_seed} {paper_id}").random() < share
+
+
+def split_by_document(rows: list[dict], share: float, split_seed: int) -> tuple[list[dict], list[dict]]:
+    """Return training rows and held-out rows; no document has pairs in both."""
+    held = {row["paperId"] for row in rows if is_held_out(row["paperId"], share, split_seed)}
+    train_rows = [row for row in rows if row["paperId"] not in held]
+    if share > 0 and (not held or not train_rows):
+        raise InputError(
+            f"--eval-fraction {share:g} puts {len(held)} of {len({r['paperId'] for r in rows})} documents aside; "
+            "choose a fraction that leaves some on either side, or 0 for none."
+        )
+    return train_rows, [row for row in rows if row["paperId"] in held]
+
+
+def binary_evaluator(rows: list[dict], split_seed: int):
+    """Return the published test: each anchor with its positive (1) and with the next five rows' positives (0)."""
+    from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
+
+    rows = sorted(rows, key=lambda row: (row["paperId"], row["anchor"], row["positive"]))
+    # In document order the next rows' positives would be of the same document: a harder, order-bound test.
+    random.Random(f"partners {split_seed}").shuffle(rows)
+    anchors, partners, labels = [], [], []
+    for i, row in enumerate(rows):
+        for shift in range(FALSE_PARTNERS + 1):
+            partner = rows[(i + shift) % len(rows)]["positive"]
+            if shift == 0 or partner != row["positive"]:
+                anchors.append(row["anchor"])
+                partners.append(partner)
+                labels.append(int(shift == 0))
+    return BinaryClassificationEvaluator(anchors, partners, labels, show_progress_bar=False)
+
+
+def score(model, evaluator, autocast) -> dict[str, float] | None:
+    """Return accuracy, F1 and average precision (by cosine, chance is 1/6), or None without held-out pairs."""
+    if evaluator is None:
+        return None
+    with autocast():
+        measured = evaluator(model)
+    names = {"cosine_accuracy": "accuracy", "cosine_f1": "f1", "cosine_ap": "average_precision"}
+    return {name: round(float(measured[key]), 4) for key, name in names.items()}
+
+
+# ---------------------------------------------------------------- device and precision
+
+
+def pick_device(requested: str) -> str:
+    """Return cuda, mps or cpu: what was asked for, else the best there is."""
+    import torch
+
+    found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if requested in ("auto", "cpu", found):
+        return found if requested == "auto" else requested
+    raise InputError(f"--device {requested}: this machine has none that PyTorch can use; leave the flag out.")
+
+
+def pick_precision(requested: str, device: str) -> str:
+    """Return the arithmetic of training: half precision where the device does it in hardware."""
+    import torch
+
+    if requested != "auto":
+        return requested
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    # Without avx512_bf16 a CPU emulates bfloat16 and is slower than in float32.
+    has_bf16 = device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if has_bf16 else "fp32"
+
+
+def autocasting(device: str, precision: str):
+    """Return a context manager factory under which encode() computes in that precision."""
+    import functools
+
+    import torch
+
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    return functools.partial(torch.autocast, device, dtype, enabled=precision != "fp32")
+
+
+# ---------------------------------------------------------------- the output folder: what is there, what is whole
+
+
+def recipe_of(args) -> dict:
+    """Return all that decides what the model becomes; a checkpoint is continued only under the same recipe."""
+    names = ("base_model", "epochs", "batch_size", "learning_rate", "max_seq_length", "precision", "limit")
+    names += ("eval_fraction", "split_seed", "seed")
+    digest = hashlib.sha256(Path(args.datasource).read_bytes()).hexdigest()
+    return {"pairs_sha256": digest, **{name: getattr(args, name) for name in names}}
+
+
+def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> bool:
+    """Return whether the finished model of this very recipe is there already.
+
+    Raises:
+        InputError: the folder holds another training, or an unfinished one and neither flag says what to do.
+    """
+    if overwrite:
+        for old in [folder / corpus.TRAINING_RECORD, folder / RECIPE, folder / "final", *checkpoints(folder)]:
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    if not (folder / RECIPE).exists():
+        return False
+    before = corpus.read_json(folder / RECIPE)
+    changed = [f"{name} {before.get(name)} → {value}" for name, value in recipe.items() if before.get(name) != value]
+    if changed:
+        raise InputError(
+            f"{folder} holds a training with other settings ({'; '.join(changed)}); "
+            "choose another -o, or pass --overwrite to delete it."
+        )
+    if (folder / corpus.TRAINING_RECORD).exists():
+        return True
+    if checkpoints(folder) and not resume:
+        raise InputError(f"{folder} holds an unfinished training; pass --resume to go on or --overwrite to delete it.")
+    return False
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoint folders, whole or torn, by step."""
+    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+
+
+def newest_whole_checkpoint(folder: Path) -> Path | None:
+    """Return the last checkpoint that was written to its end, and delete torn ones after it."""
+    for path in reversed(checkpoints(folder)):
+        if (path / WHOLE).exists():
+            return path
+        shutil.rmtree(path)
+    return None
+
+
+def write_model_card(folder: Path, recipe: dict) -> None:
+    """Write a README.md without a word of the corpus; the library's own card quotes training passages."""
+    base = Path(recipe["base_model"]).name
+    settings = "".join(f"| {name} | {base if name == 'base_model' else value} |\n" for name, value in recipe.items())
+    (folder / "README.md").write_text(
+        "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n---\n\n"
+        f"# {base}, tuned on a corpus\n\nMade by TuneEmbeddings.py with Multiple Negatives Ranking Loss. "
+        "Load it with `SentenceTransformer(path)`. training.json, one folder up, has counts and scores.\n\n"
+        f"| setting | value |\n|---|---|\n{settings}",
+        encoding="utf-8",
+    )
+
+
+# ---------------------------------------------------------------- training
+
+
+def load_base_model(name: str, device: str, max_seq_length: int | None):
+    """Load the base model in float32 (some are stored in half precision, in which they would train badly)."""
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        model = SentenceTransformer(name, device=device, model_kwargs={"dtype": "float32"})
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"--base-model {name} can't be loaded ({first_line}); give a model's folder, or a name of the Hugging Face "
+            "hub on a machine that reaches it."
+        ) from None
+    if max_seq_length:
+        longest = getattr(model[0].auto_model.config, "max_position_embeddings", max_seq_length)
+        if max_seq_length > longest:
+            raise InputError(f"--max-seq-length {max_seq_length}: {name} has positions for {longest} tokens at most.")
+        model.max_seq_length = max_seq_length
+    return model
+
+
+def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict):
+    """Return a SentenceTransformerTrainer that writes whole checkpoints and no training text beside them."""
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+    from transformers import TrainerCallback
+
+    class Trainer(SentenceTransformerTrainer):
+        def add_model_card_callback(self, default_args_dict):
+            """Collect no example rows for the library's card."""
+
+        def _save(self, output_dir=None, state_dict=None):
+            self.model.save_pretrained(output_dir, create_model_card=False)
+            torch.save(self.args, os.path.join(output_dir, "training_args.bin"))
+            write_model_card(Path(output_dir), recipe)
+
+    class MarkWhole(TrainerCallback):
+        def on_save(self, arguments, state, control, **_):
+            whole = Path(arguments.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
+            corpus.write_json(whole, {"step": state.global_step})
+
+    steps = args.epochs * -(-len(rows) // args.batch_size)
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=args.outputdir,
+        num_train_epochs=args.epochs,
+        per_device_train_batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        warmup_steps=WARMUP,
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=model.device.type == "cpu",
+        seed=args.seed,
+        save_strategy="steps" if args.save_steps else "epoch",
+        save_steps=args.save_steps or 500,
+        save_total_limit=CHECKPOINTS_KEPT,
+        logging_steps=max(1, round(steps / LOSS_POINTS)),
+        logging_nan_inf_filter=False,
+        disable_tqdm=not sys.stderr.isatty(),
+        report_to="none",
+    )
+    pairs = Dataset.from_dict({name: [row[name] for row in rows] for name in ("anchor", "positive")})
+    loss = MultipleNegativesRankingLoss(model)
+    return Trainer(model=model, args=arguments, train_dataset=pairs, loss=loss, callbacks=[MarkWhole()])
+
+
+def save_final(model, folder: Path, recipe: dict) -> None:
+    """Write <folder>/final beside its name and rename it."""
+    beside, final = folder / ".final.partial", folder / "final"
+    for old in (beside, final):
+        shutil.rmtree(old, ignore_errors=True)
+    model.save_pretrained(str(beside), create_model_card=False)
+    write_model_card(beside, recipe)
+    beside.rename(final)
+
+
+def loss_curve(history: list[dict]) -> list[dict]:
+    """Return the training loss by step from the trainer's log."""
+    return [{"step": entry["step"], "loss": entry["loss"]} for entry in history if "loss" in entry]
+
+
+def counts_of(train_rows: list[dict], held_rows: list[dict]) -> dict:
+    """Return how many pairs, documents and categories were trained on and held out."""
+    return {
+        "training_pairs": len(train_rows),
+        "training_documents": len({row["paperId"] for row in train_rows}),
+        "held_out_pairs": len(held_rows),
+        "held_out_documents": len({row["paperId"] for row in held_rows}),
+        "training_categories": dict(Counter(row["category"] for row in train_rows)),
+    }
+
+
+def parse_args(argv: list[str] | None = None):
+    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments.add_argument("-d", "--datasource", required=True, metavar="TSV", help="pair table, paraphrased")
+    arguments.add_argument("-o", "--outputdir", required=True, metavar="FOLDER", help="where the model goes")
+    recipe = arguments.add_argument_group("recipe (the defaults are the published ones)")
+    add = recipe.add_argument
+    add("--base-model", default=BASE_MODEL, metavar="MODEL", help="folder or hub name (default %(default)s)")
+    add("--epochs", type=corpus.positive_int, default=9, help="(default %(default)s)")
+    add("--batch-size", type=corpus.positive_int, default=80, help="pairs; in-batch negatives + 1 (default %(default)s)")
+    add("--learning-rate", type=float, default=5e-5, help="at its highest (default %(default)s)")
+    add("--max-seq-length", type=corpus.positive_int, metavar="TOKENS", help="cut passages here (default the model's)")
+    add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
+    add("--seed", type=int, default=0, help="of the batches and dropout (default %(default)s)")
+    add("--limit", type=corpus.positive_int, metavar="PAIRS", help="a trial: train on so many pairs")
+    held = arguments.add_argument_group("held-out documents")
+    add = held.add_argument
+    add("--eval-fraction", type=corpus.fraction, default=0.05, metavar="SHARE", help="of documents (default %(default)s)")
+    add("--split-seed", type=int, default=0, help="which documents; independent of --seed (default %(default)s)")
+    run = arguments.add_argument_group("run")
+    run.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    run.add_argument("--save-steps", type=corpus.positive_int, metavar="STEPS", help="checkpoint (default each epoch)")
+    run.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint, if there is one")
+    run.add_argument("--overwrite", action="store_true", help="delete what an earlier training left in -o")
+    return arguments.parse_args(argv)
+
+
+@corpus.command
+def main(argv: list[str] | None = None) -> int:
+    args, started = parse_args(argv), time.time()
+    corpus.log_settings(args)
+    rows = read_training_pairs(args.datasource, args.limit)
+    train_rows, held_rows = split_by_document(rows, args.eval_fraction, args.split_seed)
+    counts, folder, recipe = counts_of(train_rows, held_rows), Path(args.outputdir), recipe_of(args)
+    log.info("pairs: %(training_pairs)d to train on, %(held_out_pairs)d of %(held_out_documents)d documents held out", counts)
+    if check_output(folder, recipe, args.resume, args.overwrite):
+        (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
+        log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus.write_json(folder / RECIPE, recipe)
+
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    device = pick_device(args.device)
+    precision = pick_precision(args.precision, device)
+    model = load_base_model(args.base_model, device, args.max_seq_length)
+    log.info("%s on %s in %s, %d tokens at most", args.base_model, device, precision, model.max_seq_length)
+
+    autocast = autocasting(device, precision)
+    evaluator = binary_evaluator(held_rows, args.split_seed) if held_rows else None
+    before = score(model, evaluator, autocast)
+    log.info("held-out documents, before: %s", before)
+
+    trainer = build_trainer(model, train_rows, args, precision, recipe)
+    checkpoint = newest_whole_checkpoint(folder)
+    if checkpoint:
+        log.info("going on from %s", checkpoint)
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+    after = score(model, evaluator, autocast)
+    log.info("held-out documents, after:  %s", after)
+    save_final(model, folder, recipe)
+    facts = {
+        "recipe": recipe,
+        "device": device,
+        "precision": precision,
+        "counts": counts,
+        "steps": result.global_step,
+        "scores": {"before": before, "after": after},
+        "loss_curve": loss_curve(trainer.state.log_history),
+        "held_out_documents": sorted({row["paperId"] for row in held_rows}),
+    }
+    corpus.write_json(folder / corpus.TRAINING_RECORD, corpus.run_record(args, started, **facts))
+    log.info("%d steps; the model is in %s", result.global_step, folder / "final")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,511 @@
+"""The file formats that flow between the stages, and nothing else.
+
+Metadata (one TSV), chunk files (one text file per document), pair tables (TSV), embedding files (one per
+decade), writing beside and renaming, and the record every stage leaves beside what it made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import io
+import json
+import logging
+import os
+import platform
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from importlib import metadata as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # numpy costs 0.1 s, pyarrow 0.3 s: --help must not pay for them
+    import numpy as np
+
+PAIR_COLUMNS = ("paperId", "year", "anchor", "positive", "category")
+PARAPHRASED_COLUMNS = (*PAIR_COLUMNS, "system_prompt", "temperature", "model")
+CATEGORIES = ("successive", "single-synthetic", "synthetic-pair", "random-pair")
+TO_GENERATE = "generate"  # the word that stands in a cell until it is paraphrased
+
+EMBEDDING_FORMATS = ("parquet", "tsv")
+MANIFEST = "manifest.json"  # an embedding folder is complete when this file says so
+TRAINING_RECORD = "training.json"  # a model folder is complete when this file is there
+
+WHOLE_YEAR = re.compile(r"[+-]?[0-9]+(\.0*)?")  # pandas writes 1790.0 once one year of the column is missing
+SHOWN = 5  # documents named in a warning before "and n more"
+
+log = logging.getLogger("tunedembeddings")
+
+
+# ---------------------------------------------------------------- errors, log, settings
+
+
+class InputError(Exception):
+    """Bad input. The message is one sentence: the file, line or value, and what to do about it."""
+
+
+def command(main):
+    """Decorate a script's main(argv): bad input becomes one sentence and exit status 2, no traceback."""
+
+    @functools.wraps(main)
+    def run(argv: list[str] | None = None) -> int:
+        # Only our own lines at INFO: httpx would log one line per paraphrase.
+        logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+        log.setLevel(logging.INFO)
+        script = Path(sys.modules[main.__module__].__file__ or main.__module__).name
+        try:
+            return main(argv) or 0
+        except InputError as error:
+            print(f"{script}: {error}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            if error.filename is None and error.errno is None:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"{script}: {where}{error.strerror}; check the path, its permissions and the disk.", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print(f"{script}: interrupted; run the same command again to go on.", file=sys.stderr)
+            return 130
+
+    return run
+
+
+def parser(doc: str, example: str) -> argparse.ArgumentParser:
+    """Return an ArgumentParser whose --help is the script's docstring and ends with a command to paste."""
+    return argparse.ArgumentParser(
+        description=doc,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_corpus_arguments(arguments: argparse.ArgumentParser, years_required: bool = False) -> None:
+    """Add the flags that mean the same in every script that reads the corpus: -t, -r, -s, -e."""
+    group = arguments.add_argument_group("corpus")
+    add = group.add_argument
+    add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId and year")
+    add("-r", "--rootfolder", required=True, metavar="FOLDER", help="folder of chunk files, <paperId>.txt")
+    add("-s", "--startyear", type=int, required=years_required, metavar="YEAR", help="first year, inclusive")
+    add("-e", "--endyear", type=int, required=years_required, metavar="YEAR", help="last year, exclusive")
+    add(
+        "--encoding-errors",
+        choices=("strict", "replace"),
+        default="strict",
+        help="invalid UTF-8 in a chunk file: stop (strict, the default) or put U+FFFD in its place",
+    )
+
+
+def positive_int(text: str) -> int:
+    """Argparse type: a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Argparse type: a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def log_settings(args: argparse.Namespace) -> None:
+    """Echo every setting in force, defaults included."""
+    log.info("settings: %s", "  ".join(f"{name}={value}" for name, value in vars(args).items()))
+
+
+def first_few(names: list[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+# ---------------------------------------------------------------- writing
+
+
+@contextmanager
+def replacing(path: str | Path):
+    """Yield a temporary neighbour of path to write to; rename it to path only if all went well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Host and process in the name: array tasks on several nodes write to one folder.
+    beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+    try:
+        yield beside
+        with open(beside, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, data: dict) -> None:
+    """Write data as indented JSON, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object that a stage wrote. InputError where it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}); make it again with the stage that wrote it.") from None
+
+
+def record_path(product: str | Path) -> Path:
+    """Return where the record of a product that is one file lies: <product>.json."""
+    return Path(f"{product}.json")
+
+
+def run_record(args: argparse.Namespace, started: float, **facts) -> dict:
+    """Return how a product was made: command, settings, versions, commit, times (UTC, seconds), counts."""
+    packages = ("numpy", "openai", "pandas", "pyarrow", "sentence-transformers", "torch", "transformers")
+    versions = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            versions[name] = installed.version(name)
+        except installed.PackageNotFoundError:
+            continue
+    return {
+        "command": shlex.join(sys.argv),
+        "arguments": vars(args),
+        "commit": commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": versions,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(time.time() - started, 1),
+        **facts,
+    }
+
+
+def commit() -> str | None:
+    """Return the git commit of these scripts (with + where files were changed since), or None outside git."""
+    here = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", here, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None
+
+
+# ---------------------------------------------------------------- metadata
+
+
+class Document(NamedTuple):
+    """One row of the metadata."""
+
+    paper_id: str
+    year: int
+    filename: str
+    line: int
+    extra: dict[str, str]
+
+
+def read_metadata(
+    path: str | Path, start_year: int | None = None, end_year: int | None = None, keep: tuple[str, ...] = ()
+) -> tuple[list[Document], Counter]:
+    """Read the metadata TSV.
+
+    Every line is one row, whatever quotation marks it holds (eighteenth-century titles begin with lone ones);
+    a cell that a spreadsheet or pandas has quoted is unquoted.
+
+    Args:
+        start_year, end_year: keep documents with start_year <= year < end_year.
+        keep: names of further columns wanted in Document.extra, where the file has them.
+    Returns:
+        The documents in file order, and how many rows were skipped for which reason.
+    Raises:
+        InputError: no such columns, a row of another length, one paperId twice, a path that leaves the folder.
+    """
+    documents, skipped, seen = [], Counter(), {}
+    for number, row in metadata_rows(path):
+        paper_id = row["paperId"]
+        if paper_id.strip() and seen.setdefault(paper_id, number) != number:
+            raise InputError(f"{path}: paperId {paper_id!r} stands on lines {seen[paper_id]} and {number}; keep one.")
+        reason = reason_to_skip(row, start_year, end_year)
+        if reason is not None:
+            skipped[reason] += 1
+            continue
+        filename = row.get("FILENAME", "").strip() or f"{paper_id}.txt"
+        check_inside(path, number, paper_id, filename)
+        extra = {column: row[column] for column in keep if column in row}
+        documents.append(Document(paper_id, whole_year(row), filename, number, extra))
+    return documents, skipped
+
+
+def metadata_rows(path: str | Path):
+    """Yield (line number, row as a dict of text) for every row of the metadata, whatever its content."""
+    lines = decode(Path(path).read_bytes(), path).split("\n")
+    header = [unquoted(cell) for cell in lines[0].removesuffix("\r").split("\t")]
+    for column in ("paperId", "year"):
+        if column not in header:
+            raise InputError(f"{path}, line 1: no column {column!r} among {header}; the header names it, tab-separated.")
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        cells = [unquoted(cell) for cell in line.removesuffix("\r").split("\t")]
+        if len(cells) != len(header):
+            raise InputError(
+                f"{path}, line {number}: {len(cells)} cells where the header has {len(header)}; "
+                "put a space for any tab or line break inside a cell."
+            )
+        yield number, dict(zip(header, cells))
+
+
+def whole_year(row: dict[str, str]) -> int | None:
+    """Return the row's year, or None where it is not a whole number; 1790.0 is one."""
+    year = row["year"].strip()
+    return int(year.split(".")[0]) if WHOLE_YEAR.fullmatch(year) else None
+
+
+def reason_to_skip(row: dict[str, str], start_year: int | None, end_year: int | None) -> str | None:
+    """Return why a metadata row can't serve, or None."""
+    year = whole_year(row)
+    if not row["paperId"].strip():
+        return "empty paperId"
+    if year is None:
+        return "year not a whole number"
+    if row.get("SOURCE") == "extracted_features":
+        return "SOURCE extracted_features: no full text"
+    if (start_year is not None and year < start_year) or (end_year is not None and year >= end_year):
+        return "outside the years asked for"
+    return None
+
+
+def check_inside(path: str | Path, number: int, *names: str) -> None:
+    """Refuse names with which a metadata row could read outside the chunk folder."""
+    for name in names:
+        if "/" in name or ".." in name or os.path.isabs(name) or "\0" in name:
+            raise InputError(
+                f"{path}, line {number}: {name!r} holds '/' or '..' and could lead out of the chunk folder; "
+                "rename the document and its file."
+            )
+
+
+def unquoted(cell: str) -> str:
+    """Undo the quoting of a cell that stands wholly in quotation marks, inner ones doubled."""
+    if len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', ""):
+        return cell[1:-1].replace('""', '"')
+    return cell
+
+
+def decode(data: bytes, path: str | Path, errors: str = "strict") -> str:
+    """Decode UTF-8, with or without a byte order mark. InputError naming the byte offset where it is none."""
+    try:
+        return data.decode("utf-8", errors).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; "
+            "convert the file, or for a chunk file pass --encoding-errors replace."
+        ) from None
+
+
+def log_skipped(documents: list[Document], skipped: Counter) -> None:
+    """Log how many metadata rows serve and how many were skipped for which reason."""
+    reasons = "".join(f"; {count} skipped ({reason})" for reason, count in sorted(skipped.items()))
+    log.info("metadata: %d documents%s", len(documents), reasons)
+
+
+# ---------------------------------------------------------------- chunk files
+
+
+class ChunkFolder:
+    """The folder of chunk files, `<index><TAB><passage>` a line; keeps count of everything odd it meets."""
+
+    def __init__(self, root: str | Path, encoding_errors: str = "strict"):
+        self.root = Path(root)
+        self.encoding_errors = encoding_errors
+        self.missing: list[str] = []
+        self.empty: list[str] = []
+        self.disordered: list[str] = []
+        self.nul_bytes = 0
+        if not self.root.is_dir():
+            raise InputError(f"{root} is not a folder; -r/--rootfolder names the one that holds <paperId>.txt files.")
+
+    def passages(self, document: Document) -> list[str]:
+        """Return a document's passages in file order; none where its file is missing or empty."""
+        path = self.root / document.filename
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            self.missing.append(document.paper_id)
+            return []
+        text = decode(data, path, self.encoding_errors)
+        if "\0" in text:
+            self.nul_bytes += text.count("\0")
+            text = text.replace("\0", "")
+        passages, in_order = parse_passages(text, path)
+        if not passages:
+            self.empty.append(document.paper_id)
+        if not in_order:
+            self.disordered.append(document.paper_id)
+        return passages
+
+    def log_oddities(self) -> None:
+        """Log once what was missing or odd in the files read so far."""
+        for names, what in (
+            (self.missing, "documents without a chunk file, skipped"),
+            (self.empty, "documents without passages, skipped"),
+            (self.disordered, "documents whose passage indices are not 0, 1, 2 … (file order kept)"),
+        ):
+            if names:
+                log.warning("%d %s: %s", len(names), what, first_few(names))
+        if self.nul_bytes:
+            log.warning("%d NUL bytes removed from chunk files", self.nul_bytes)
+
+    def counts(self) -> dict:
+        """Return what was missing or odd, for the record of the run."""
+        return {
+            "documents_without_file": len(self.missing),
+            "documents_without_passages": len(self.empty),
+            "documents_with_disordered_indices": len(self.disordered),
+            "nul_bytes_removed": self.nul_bytes,
+        }
+
+
+def parse_passages(text: str, path: Path) -> tuple[list[str], bool]:
+    """Return the passages of one chunk file and whether its indices run 0, 1, 2 …"""
+    passages, indices = [], []
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.removesuffix("\r")
+        if not line.strip():
+            continue
+        index, tab, passage = line.partition("\t")
+        if not tab:
+            raise InputError(f"{path}, line {number}: no tab; every line is <index><TAB><passage>.")
+        indices.append(index.strip())
+        if passage.strip():
+            passages.append(passage.replace("\t", " ").replace("\r", " "))
+    return passages, indices == [str(i) for i in range(len(indices))]
+
+
+# ---------------------------------------------------------------- pair tables
+
+
+def write_pairs(path: str | Path, rows, columns: tuple[str, ...] = PAIR_COLUMNS) -> int:
+    """Write dicts as a pair table that pandas.read_csv(path, sep="\\t") gives back exactly; return their number."""
+    written = 0
+    with replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as table:
+        writer = csv.DictWriter(table, columns, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row)
+            written += 1
+    return written
+
+
+def read_pairs(path: str | Path) -> list[dict[str, str]]:
+    """Read a pair table; every cell is text, `NA` and `007` included.
+
+    Raises:
+        InputError: a missing column, an unknown category, an empty text or a row of another length.
+    """
+    csv.field_size_limit(2**31 - 1)  # the module's 128 KiB is less than a long unsplit passage
+    reader = csv.DictReader(
+        io.StringIO(decode(Path(path).read_bytes(), path), newline=""), delimiter="\t", strict=True, restkey="more"
+    )
+    absent = [column for column in PAIR_COLUMNS if column not in (reader.fieldnames or ())]
+    if absent:
+        raise InputError(f"{path}, line 1: no column {', '.join(absent)}; a pair table has {', '.join(PAIR_COLUMNS)}.")
+    rows = []
+    try:
+        for row in reader:
+            check_pair(row, path, reader.line_num)
+            rows.append(row)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}; make the table again with its script.") from None
+    return rows
+
+
+def check_pair(row: dict[str, str], path: str | Path, number: int) -> None:
+    """Refuse a row that is cut off, holds an empty text, or is of a category that isn't known."""
+    if "more" in row or None in row.values():
+        raise InputError(f"{path}, line {number}: not as many cells as the header; make the table again.")
+    if row["category"] not in CATEGORIES:
+        raise InputError(f"{path}, line {number}: category {row['category']!r} is none of {', '.join(CATEGORIES)}.")
+    for column in ("anchor", "positive"):
+        if not row[column].strip():
+            raise InputError(f"{path}, line {number}: the {column} is empty; make the table again with its script.")
+
+
+# ---------------------------------------------------------------- embedding files
+
+
+def decade_of(year: int) -> int:
+    """Return a decade by its first year: 1790 for 1799, -10 for -1."""
+    return year // 10 * 10
+
+
+def write_embeddings(path: str | Path, paper_ids: list[str], chunk_numbers: list[int], vectors: np.ndarray) -> None:
+    """Write one decade's embeddings as Parquet or TSV, by the name's ending, whole or not at all.
+
+    Args:
+        paper_ids: one a passage, in metadata order.
+        chunk_numbers: from 0 within a document, in file order.
+        vectors: float32 or float16, shape (passages, dimensions).
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    columns = {"paperId": pa.array(paper_ids, pa.string()), "chunknumber": pa.array(chunk_numbers, pa.int32())}
+    dimensions = vectors.shape[1]
+    with replacing(path) as beside, open(beside, "wb") as handle:
+        if Path(path).suffix == ".tsv":
+            columns |= {f"embedding_{i + 1}": pa.array(vectors[:, i].astype("float32")) for i in range(dimensions)}
+            # The original's reader splits at tabs and knows no quotation marks, in the header neither.
+            handle.write(("\t".join(columns) + "\n").encode())
+            options = arrow_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+            arrow_csv.write_csv(pa.table(columns), handle, options)
+        else:
+            columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimensions)
+            parquet.write_table(pa.table(columns), handle, compression="zstd", use_dictionary=["paperId"])
+
+
+def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Read one decade's file: paper ids, chunk numbers (int), vectors (float32, passages × dimensions).
+
+    Raises:
+        InputError: not an embedding file, or a vector with NaN or infinity in it.
+    """
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    try:
+        if Path(path).suffix == ".tsv":
+            as_text = arrow_csv.ConvertOptions(column_types={"paperId": pa.string()}, null_values=[])
+            unquoting = arrow_csv.ParseOptions(delimiter="\t", quote_char=False)
+            table = arrow_csv.read_csv(path, parse_options=unquoting, convert_options=as_text)
+            names = [name for name in table.column_names if name.startswith("embedding_")]
+            vectors = np.column_stack([table[name].to_numpy() for name in names])
+        else:
+            table = parquet.read_table(path)
+            flat = table["embedding"].combine_chunks()
+            vectors = flat.flatten().to_numpy().reshape(len(table), flat.type.list_size)
+        paper_ids, chunk_numbers = table["paperId"].to_pylist(), table["chunknumber"].to_numpy()
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise InputError(f"{path} is not an embedding file ({error}); make it again with Apply_Tuned_Model.py.") from None
+    vectors = vectors.astype(np.float32, copy=False)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise InputError(f"{path}, row {bad[0]}: the vector holds NaN or infinity; embed this decade again.")
+    return paper_ids, chunk_numbers, vectors

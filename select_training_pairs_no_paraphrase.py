@@ -1,0 +1,134 @@
+"""Choose training pairs without paraphrase: neighbouring passages only.
+
+Reads the metadata (TSV with columns paperId, year), the folder of chunk files and, with --match, the pairs of
+the paraphrase set. Writes a table of pairs (paperId, year, anchor, positive, category "successive") that has,
+year by year, as many pairs as that set: two models tuned on the two sets then differ in paraphrase and in
+nothing else. Without --match, N limits each year and the years are levelled, as for the paraphrase set.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import time
+from collections import Counter
+
+import corpus
+from corpus import ChunkFolder, Document, InputError, log
+from select_training_pairs_final import (
+    LEVEL_QUANTILE,
+    PASSAGES_PER_PAIR,
+    Candidate,
+    by_year,
+    level_years,
+    pair_rows,
+    spaced_starts,
+)
+
+EXAMPLE = (
+    "python select_training_pairs_no_paraphrase.py -t metadata.tsv -r chunks"
+    " --match training_pairs_final_set.tsv -o training_pairs_no_paraphrase.tsv"
+)
+
+GAP = 1  # unselected passages between two pairs of a document
+
+
+def successive_candidates(document: Document, passages: int, seed: int, dense: bool = False) -> list[Candidate]:
+    """Return a document's candidate pairs, one for eight passages or, dense, as many as its length allows."""
+    if passages < 2:
+        return []
+    dice = random.Random(f"successive {seed} {document.paper_id}")
+    wanted = passages if dense else math.ceil(passages / PASSAGES_PER_PAIR)
+    return [
+        Candidate(document, start, start + 1, False, dice.random(), 0.0, dice.random() < 0.5)
+        for start in spaced_starts(passages, wanted, GAP, dice)
+    ]
+
+
+def match_years(documents: list[Document], lengths: list[int], wanted: Counter, seed: int) -> list[Candidate]:
+    """Return for each year as many pairs as wanted; a year that falls short places its pairs more densely."""
+    plain = by_year([c for d, n in zip(documents, lengths) for c in successive_candidates(d, n, seed)])
+    short = {year for year, count in wanted.items() if len(plain.get(year, ())) < count}
+    dense = by_year(
+        [c for d, n in zip(documents, lengths) if d.year in short for c in successive_candidates(d, n, seed, True)]
+    )
+    if short:
+        log.info("%d years need pairs closer together than one for %d passages", len(short), PASSAGES_PER_PAIR)
+    return [
+        pair
+        for year, count in sorted(wanted.items())
+        for pair in (dense if year in short else plain).get(year, [])[:count]
+    ]
+
+
+def check_matched(chosen: list[Candidate], wanted: Counter, allow_shortfall: bool) -> dict[int, int]:
+    """Return how many pairs each year lacks; InputError where it lacks any and that was not allowed."""
+    found = Counter(pair.document.year for pair in chosen)
+    lacking = {year: count - found[year] for year, count in sorted(wanted.items()) if found[year] < count}
+    if not lacking:
+        return {}
+    years = corpus.first_few([f"{year} ({count})" for year, count in lacking.items()])
+    if not allow_shortfall:
+        raise InputError(
+            f"{sum(lacking.values())} pairs of the --match set have no counterpart, years {years}: too few documents "
+            "of two passages; pass --allow-shortfall to go on with fewer."
+        )
+    log.warning("%d pairs short of the --match set, years %s", sum(lacking.values()), years)
+    return lacking
+
+
+def parse_args(argv: list[str] | None = None):
+    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments.add_argument(
+        "most", metavar="N", nargs="?", type=corpus.positive_int, help="without --match: no year gives more than N"
+    )
+    corpus.add_corpus_arguments(arguments)
+    choice = arguments.add_argument_group("choice")
+    choice.add_argument("--match", metavar="TSV", help="the pair table whose number of pairs a year is to be matched")
+    choice.add_argument("--allow-shortfall", action="store_true", help="go on where a year has too few pairs to match")
+    choice.add_argument(
+        "--level-quantile",
+        type=corpus.fraction,
+        default=LEVEL_QUANTILE,
+        metavar="Q",
+        help="without --match: no year gives more pairs than this quantile of the years' sizes (default 41/118)",
+    )
+    choice.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
+    choice.add_argument("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: read only so many")
+    arguments.add_argument("-o", "--output", default="training_pairs_no_paraphrase.tsv", metavar="TSV")
+    args = arguments.parse_args(argv)
+    if (args.most is None) == (args.match is None):
+        arguments.error("give either N or --match")
+    return args
+
+
+@corpus.command
+def main(argv: list[str] | None = None) -> int:
+    args, started = parse_args(argv), time.time()
+    corpus.log_settings(args)
+    wanted = Counter(int(row["year"]) for row in corpus.read_pairs(args.match)) if args.match else None
+    documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
+    corpus.log_skipped(documents, skipped)
+    documents = documents[: args.limit]
+    chunks = ChunkFolder(args.rootfolder, args.encoding_errors)
+
+    lengths = [len(chunks.passages(document)) for document in documents]
+    chunks.log_oddities()
+    if wanted is not None:
+        chosen = match_years(documents, lengths, wanted, args.seed)
+        lacking = check_matched(chosen, wanted, args.allow_shortfall)
+    else:
+        candidates = [c for d, n in zip(documents, lengths) for c in successive_candidates(d, n, args.seed)]
+        chosen, lacking = level_years(candidates, args.most, args.level_quantile), {}
+
+    written = corpus.write_pairs(args.output, pair_rows([(pair, "successive") for pair in chosen], chunks))
+    counts = {"documents": len(documents), "passages": sum(lengths), "skipped": skipped, **chunks.counts()}
+    counts |= {"pairs": written, "pairs_lacking_by_year": lacking}
+    corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, counts=counts))
+    log.info("%d pairs in %s", written, args.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
