@@ -19,8 +19,7 @@ from corpus import ChunkFolder, Document, InputError, log
 from TuneEmbeddings import autocasting, pick_device
 
 EXAMPLE = (
-    "python Apply_Tuned_Model.py -m models/para10/final -s 1790 -e 2030"
-    " -o embeddings/para10 -t metadata.tsv -r chunks"
+    "python Apply_Tuned_Model.py -m models/para10/final -s 1790 -e 2030 -o embeddings/para10 -t metadata.tsv -r chunks"
 )
 
 BATCH_SIZE = 32
@@ -132,7 +131,7 @@ def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encode
         **settings,
     }
     if target.exists() and record_file.exists() and record.items() <= corpus.read_json(record_file).items():
-        progress.update(len(texts))
+        log.info("%s: there already, made from the same texts by the same model", target)
         return corpus.read_json(record_file)
     record_file.unlink(missing_ok=True)
     target.unlink(missing_ok=True)
@@ -167,7 +166,7 @@ def write_manifest(folder: Path, args, started: float, chunks: ChunkFolder) -> N
 def parse_args(argv: list[str] | None = None):
     arguments = corpus.parser(__doc__, EXAMPLE)
     arguments.add_argument("-m", "--modelpath", required=True, metavar="MODEL", help="folder of the model")
-    corpus.add_corpus_arguments(arguments, years_required=True)
+    corpus.add_corpus_arguments(arguments)
     arguments.add_argument("-o", "--outputpath", required=True, metavar="FOLDER", help="where the decades' files go")
     how = arguments.add_argument_group("how")
     add = how.add_argument
@@ -184,27 +183,25 @@ def parse_args(argv: list[str] | None = None):
 @corpus.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
-    if args.startyear >= args.endyear:
-        raise InputError(f"-s {args.startyear} -e {args.endyear}: the end year is exclusive and must be the later one.")
     corpus.log_settings(args)
     documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
     corpus.log_skipped(documents, skipped)
     decades = by_decade(documents[: args.limit])
     if not decades:
-        raise InputError(f"{args.metadatapath} has no document from {args.startyear} to {args.endyear - 1}; check -s, -e.")
+        raise InputError(f"{args.metadatapath} has no document of the years asked for; check -s and -e (exclusive).")
     chunks, encoder = ChunkFolder(args.rootfolder, args.encoding_errors), Encoder(args)
     names = ("format", "dtype", "precision", "max_seq_length")
     settings = {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
 
     from tqdm import tqdm
 
-    with tqdm(unit=" passages", unit_scale=False, mininterval=1 if sys.stderr.isatty() else 60) as progress:
+    with tqdm(desc="embedded", unit=" passages", mininterval=1 if sys.stderr.isatty() else 60) as progress:
         for decade, members in decades.items():
-            progress.set_description(f"{decade}s", refresh=False)
+            progress.set_postfix_str(f"{decade}s", refresh=False)
             embed_decade(decade, members, chunks, encoder, settings, progress)
     chunks.log_oddities()
     if not any(len(list(Path(args.outputpath).glob(f"{d}.{args.format}"))) for d in decades):
-        raise InputError(f"no document from {args.startyear} to {args.endyear - 1} has a passage; check -t and -r.")
+        raise InputError("no document of the years asked for has a passage; check -t and -r.")
     write_manifest(Path(args.outputpath), args, started, chunks)
     log.info("%d decades in %s", len(decades), args.outputpath)
     return 0

@@ -10,7 +10,6 @@ the published recipe's. No passage of the corpus goes into the model's folder.
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import re
 import shutil
@@ -199,34 +198,34 @@ def write_model_card(folder: Path, recipe: dict) -> None:
 # ---------------------------------------------------------------- training
 
 
-def load_base_model(name: str, device: str, max_seq_length: int | None):
+def load_base_model(name: str, device: str):
     """Load the base model in float32 (some are stored in half precision, in which they would train badly)."""
     from sentence_transformers import SentenceTransformer
 
     try:
-        model = SentenceTransformer(name, device=device, model_kwargs={"dtype": "float32"})
+        return SentenceTransformer(name, device=device, model_kwargs={"dtype": "float32"})
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(
             f"--base-model {name} can't be loaded ({first_line}); give a model's folder, or a name of the Hugging Face "
             "hub on a machine that reaches it."
         ) from None
-    if max_seq_length:
-        longest = getattr(model[0].auto_model.config, "max_position_embeddings", max_seq_length)
-        if max_seq_length > longest:
-            raise InputError(f"--max-seq-length {max_seq_length}: {name} has positions for {longest} tokens at most.")
-        model.max_seq_length = max_seq_length
-    return model
+
+
+def check_length(model, asked: int | None) -> None:
+    """Refuse a --max-seq-length for which the model has no positions."""
+    longest = getattr(model[0].model.config, "max_position_embeddings", None)
+    if asked and longest and asked > longest:
+        raise InputError(f"--max-seq-length {asked}: this model has positions for {longest} tokens at most.")
 
 
 def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict):
     """Return a SentenceTransformerTrainer that writes whole checkpoints and no training text beside them."""
     import torch
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import SentenceTransformerTrainer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
-    from transformers import TrainerCallback
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
     class Trainer(SentenceTransformerTrainer):
         def add_model_card_callback(self, default_args_dict):
@@ -234,16 +233,28 @@ def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict):
 
         def _save(self, output_dir=None, state_dict=None):
             self.model.save_pretrained(output_dir, create_model_card=False)
-            torch.save(self.args, os.path.join(output_dir, "training_args.bin"))
+            torch.save(self.args, Path(output_dir) / "training_args.bin")
             write_model_card(Path(output_dir), recipe)
 
-    class MarkWhole(TrainerCallback):
-        def on_save(self, arguments, state, control, **_):
-            whole = Path(arguments.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
-            corpus.write_json(whole, {"step": state.global_step})
-
     steps = args.epochs * -(-len(rows) // args.batch_size)
-    arguments = SentenceTransformerTrainingArguments(
+    trainer = Trainer(
+        model=model,
+        args=training_arguments(args, model.device.type, precision, steps),
+        train_dataset=Dataset.from_dict({name: [row[name] for row in rows] for name in ("anchor", "positive")}),
+        loss=MultipleNegativesRankingLoss(model),
+        callbacks=[follow_training()],
+    )
+    for noisy in (PrinterCallback, ProgressCallback):  # a dict per logged step, on stdout
+        trainer.remove_callback(noisy)
+    return trainer
+
+
+def training_arguments(args, device: str, precision: str, steps: int):
+    """Return the trainer's arguments; `steps` is about how many there will be."""
+    from sentence_transformers import SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+
+    return SentenceTransformerTrainingArguments(
         output_dir=args.outputdir,
         num_train_epochs=args.epochs,
         per_device_train_batch_size=args.batch_size,
@@ -252,19 +263,41 @@ def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict):
         batch_sampler=BatchSamplers.NO_DUPLICATES,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        use_cpu=model.device.type == "cpu",
+        use_cpu=device == "cpu",
         seed=args.seed,
         save_strategy="steps" if args.save_steps else "epoch",
         save_steps=args.save_steps or 500,
         save_total_limit=CHECKPOINTS_KEPT,
         logging_steps=max(1, round(steps / LOSS_POINTS)),
-        logging_nan_inf_filter=False,
-        disable_tqdm=not sys.stderr.isatty(),
         report_to="none",
     )
-    pairs = Dataset.from_dict({name: [row[name] for row in rows] for name in ("anchor", "positive")})
-    loss = MultipleNegativesRankingLoss(model)
-    return Trainer(model=model, args=arguments, train_dataset=pairs, loss=loss, callbacks=[MarkWhole()])
+
+
+def follow_training():
+    """Return a callback that shows progress and marks a checkpoint once all of it is on disk."""
+    from tqdm import tqdm
+    from transformers import TrainerCallback
+
+    class FollowTraining(TrainerCallback):
+        def on_train_begin(self, arguments, state, control, **_):
+            interval = 0.5 if sys.stderr.isatty() else 30
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit=" steps", mininterval=interval)
+
+        def on_step_end(self, arguments, state, control, **_):
+            self.bar.update(state.global_step - self.bar.n)
+
+        def on_log(self, arguments, state, control, logs=None, **_):
+            if "loss" in (logs or {}):
+                self.bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
+
+        def on_train_end(self, arguments, state, control, **_):
+            self.bar.close()
+
+        def on_save(self, arguments, state, control, **_):
+            whole = Path(arguments.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
+            corpus.write_json(whole, {"step": state.global_step})
+
+    return FollowTraining()
 
 
 def save_final(model, folder: Path, recipe: dict) -> None:
@@ -274,6 +307,8 @@ def save_final(model, folder: Path, recipe: dict) -> None:
         shutil.rmtree(old, ignore_errors=True)
     model.save_pretrained(str(beside), create_model_card=False)
     write_model_card(beside, recipe)
+    for path in beside.rglob("*.safetensors"):  # the library makes them readable by their owner alone
+        path.chmod((beside / "README.md").stat().st_mode)
     beside.rename(final)
 
 
@@ -301,15 +336,28 @@ def parse_args(argv: list[str] | None = None):
     add = recipe.add_argument
     add("--base-model", default=BASE_MODEL, metavar="MODEL", help="folder or hub name (default %(default)s)")
     add("--epochs", type=corpus.positive_int, default=9, help="(default %(default)s)")
-    add("--batch-size", type=corpus.positive_int, default=80, help="pairs; in-batch negatives + 1 (default %(default)s)")
+    add(
+        "--batch-size", type=corpus.positive_int, default=80, help="pairs; in-batch negatives + 1 (default %(default)s)"
+    )
     add("--learning-rate", type=float, default=5e-5, help="at its highest (default %(default)s)")
-    add("--max-seq-length", type=corpus.positive_int, metavar="TOKENS", help="cut passages here (default the model's)")
+    add(
+        "--max-seq-length",
+        type=corpus.positive_int,
+        metavar="TOKENS",
+        help="cut passages here in training (default the model's)",
+    )
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--seed", type=int, default=0, help="of the batches and dropout (default %(default)s)")
     add("--limit", type=corpus.positive_int, metavar="PAIRS", help="a trial: train on so many pairs")
     held = arguments.add_argument_group("held-out documents")
     add = held.add_argument
-    add("--eval-fraction", type=corpus.fraction, default=0.05, metavar="SHARE", help="of documents (default %(default)s)")
+    add(
+        "--eval-fraction",
+        type=corpus.fraction,
+        default=0.05,
+        metavar="SHARE",
+        help="of documents (default %(default)s)",
+    )
     add("--split-seed", type=int, default=0, help="which documents; independent of --seed (default %(default)s)")
     run = arguments.add_argument_group("run")
     run.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
@@ -326,7 +374,9 @@ def main(argv: list[str] | None = None) -> int:
     rows = read_training_pairs(args.datasource, args.limit)
     train_rows, held_rows = split_by_document(rows, args.eval_fraction, args.split_seed)
     counts, folder, recipe = counts_of(train_rows, held_rows), Path(args.outputdir), recipe_of(args)
-    log.info("pairs: %(training_pairs)d to train on, %(held_out_pairs)d of %(held_out_documents)d documents held out", counts)
+    log.info(
+        "pairs: %(training_pairs)d to train on, %(held_out_pairs)d of %(held_out_documents)d documents held out", counts
+    )
     if check_output(folder, recipe, args.resume, args.overwrite):
         (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
         log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
@@ -336,11 +386,14 @@ def main(argv: list[str] | None = None) -> int:
 
     import transformers
 
+    transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     device = pick_device(args.device)
     precision = pick_precision(args.precision, device)
-    model = load_base_model(args.base_model, device, args.max_seq_length)
-    log.info("%s on %s in %s, %d tokens at most", args.base_model, device, precision, model.max_seq_length)
+    model = load_base_model(args.base_model, device)
+    check_length(model, args.max_seq_length)
+    own_length = model.max_seq_length
+    log.info("%s on %s in %s", args.base_model, device, precision)
 
     autocast = autocasting(device, precision)
     evaluator = binary_evaluator(held_rows, args.split_seed) if held_rows else None
@@ -351,7 +404,11 @@ def main(argv: list[str] | None = None) -> int:
     checkpoint = newest_whole_checkpoint(folder)
     if checkpoint:
         log.info("going on from %s", checkpoint)
+    model.max_seq_length = args.max_seq_length or own_length
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model.max_seq_length = max(
+        own_length, model.max_seq_length
+    )  # trained on short cuts, it still embeds whole passages
 
     after = score(model, evaluator, autocast)
     log.info("held-out documents, after:  %s", after)

@@ -88,14 +88,14 @@ def parser(doc: str, example: str) -> argparse.ArgumentParser:
     )
 
 
-def add_corpus_arguments(arguments: argparse.ArgumentParser, years_required: bool = False) -> None:
+def add_corpus_arguments(arguments: argparse.ArgumentParser) -> None:
     """Add the flags that mean the same in every script that reads the corpus: -t, -r, -s, -e."""
     group = arguments.add_argument_group("corpus")
     add = group.add_argument
     add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId and year")
     add("-r", "--rootfolder", required=True, metavar="FOLDER", help="folder of chunk files, <paperId>.txt")
-    add("-s", "--startyear", type=int, required=years_required, metavar="YEAR", help="first year, inclusive")
-    add("-e", "--endyear", type=int, required=years_required, metavar="YEAR", help="last year, exclusive")
+    add("-s", "--startyear", type=int, metavar="YEAR", help="first year, inclusive (default all)")
+    add("-e", "--endyear", type=int, metavar="YEAR", help="last year, exclusive (default all)")
     add(
         "--encoding-errors",
         choices=("strict", "replace"),
@@ -256,7 +256,9 @@ def metadata_rows(path: str | Path):
     header = [unquoted(cell) for cell in lines[0].removesuffix("\r").split("\t")]
     for column in ("paperId", "year"):
         if column not in header:
-            raise InputError(f"{path}, line 1: no column {column!r} among {header}; the header names it, tab-separated.")
+            raise InputError(
+                f"{path}, line 1: no column {column!r} among {header}; the header names it, tab-separated."
+            )
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
@@ -430,7 +432,9 @@ def read_pairs(path: str | Path) -> list[dict[str, str]]:
             check_pair(row, path, reader.line_num)
             rows.append(row)
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: {error}; make the table again with its script.") from None
+        raise InputError(
+            f"{path}, line {reader.reader.line_num}: {error}; make the table again with its script."
+        ) from None
     return rows
 
 
@@ -503,7 +507,9 @@ def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray
             vectors = flat.flatten().to_numpy().reshape(len(table), flat.type.list_size)
         paper_ids, chunk_numbers = table["paperId"].to_pylist(), table["chunknumber"].to_numpy()
     except (pa.ArrowException, KeyError, ValueError) as error:
-        raise InputError(f"{path} is not an embedding file ({error}); make it again with Apply_Tuned_Model.py.") from None
+        raise InputError(
+            f"{path} is not an embedding file ({error}); make it again with Apply_Tuned_Model.py."
+        ) from None
     vectors = vectors.astype(np.float32, copy=False)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):

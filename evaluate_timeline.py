@@ -46,6 +46,17 @@ METRICS = (
     ("timeline_rho_near", f"timeline ρ, ≤ {NEAR} years", f"the same as timeline ρ, pairs at most {NEAR} years apart"),
 )  # fmt: skip
 
+# The figures of the page, in order: file, heading, caption.
+FIGURES = (
+    ("heat_maps.png", "Every year with every other", "Cosine of two years' mean documents; each panel has its own scale. "
+     "Periods show as squares along the diagonal, a corpus that moves steadily as a band."),
+    ("distance_by_gap.png", "Distance against time", "Mean distance of documents so many years apart. The more steadily a "
+     "line rises, the better distance tells time."),
+    ("maps.png", "A map of the documents", "Each point a document, on its representation's first two principal "
+     "components."),
+    ("loss.png", "Training loss", "Multiple Negatives Ranking Loss by step, and its running mean."),
+)  # fmt: skip
+
 BASE_COLOR, TUNED_COLORS = "#8a8a8a", ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce")
 
 
@@ -385,7 +396,11 @@ $trainings
 def tuned_summary(measured: dict[str, dict], base: str, tuned: str) -> str:
     """Return one sentence saying how the tuned model's figures moved against the base's."""
     moves = []
-    for key, heading in (("mrr_at_10", "MRR@10"), ("average_precision", "average precision"), ("timeline_rho", "timeline ρ")):
+    for key, heading in (
+        ("mrr_at_10", "MRR@10"),
+        ("average_precision", "average precision"),
+        ("timeline_rho", "timeline ρ"),
+    ):
         before, after = measured[base][key], measured[tuned][key]
         if before is not None and after is not None:
             moves.append(f"{heading} {before:.3f} → {after:.3f}")
@@ -429,29 +444,18 @@ def training_html(name: str, training: dict) -> str:
     return f"<p>{html.escape(text)}</p>"
 
 
-def write_page(folder: Path, args, measured: dict, trainings: dict[str, dict], corpus_line: str, names: list[str]) -> None:
+def write_page(folder: Path, args, measured: dict, trainings: dict[str, dict], corpus_line: str) -> None:
     """Write report.html with every figure inside it."""
-    figures = figure_html(
-        folder, "heat_maps.png", "Every year with every other", "Cosine of two years' mean documents; each panel has its "
-        "own scale. Periods show as squares along the diagonal, a corpus that moves steadily as a band."
-    ) + figure_html(
-        folder, "distance_by_gap.png", "Distance against time", "Mean distance of documents so many years apart. The more "
-        "steadily a line rises, the better distance tells time."
-    ) + figure_html(
-        folder, "maps.png", "A map of the documents", "Each point a document, on its representation's first two principal "
-        "components."
-    ) + figure_html(
-        folder, "loss.png", "Training loss", "Multiple Negatives Ranking Loss by step and its running mean."
-    )  # fmt: skip
+    base = next(iter(measured))
     page = PAGE.substitute(
         title=html.escape(args.title),
         corpus=html.escape(corpus_line),
-        summary=html.escape(" ".join(tuned_summary(measured, names[0], name) for name in names[1:])),
+        summary=html.escape(" ".join(tuned_summary(measured, base, name) for name in trainings)),
         note=f'<p class="note">{html.escape(args.note)}</p>' if args.note else "",
         headings="".join(f"<th>{html.escape(heading)}</th>" for _, heading, _ in METRICS),
         rows=table_rows(measured),
         definitions="".join(f"<dt>{html.escape(h)}</dt><dd>{html.escape(d)}</dd>" for _, h, d in METRICS),
-        figures=figures,
+        figures="".join(figure_html(folder, *figure) for figure in FIGURES),
         trainings="".join(training_html(name, training) for name, training in trainings.items()),
         made=html.escape(time.strftime("Made %Y-%m-%d by evaluate_timeline.py; evaluation.json has all figures.")),
     )
@@ -477,7 +481,9 @@ def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     corpus.log_settings(args)
     if len(args.training) != len(args.representations) - 1:
-        raise InputError(f"{len(args.training)} --training for {len(args.representations) - 1} tuned folders; give one each.")
+        raise InputError(
+            f"{len(args.training)} --training for {len(args.representations) - 1} tuned folders; give one each."
+        )
     documents, _ = corpus.read_metadata(args.metadatapath)
     year_of = {document.paper_id: document.year for document in documents}
 
@@ -492,7 +498,9 @@ def main(argv: list[str] | None = None) -> int:
     measured = {}
     for representation in all_representations:
         measured[representation.name] = measure(representation, passages, held, args.seed)
-        shown = {key: value if value is None else round(value, 3) for key, value in measured[representation.name].items()}
+        shown = {
+            key: value if value is None else round(value, 3) for key, value in measured[representation.name].items()
+        }
         log.info("%s: %s", representation.name, shown)
 
     folder = Path(args.output)
@@ -510,7 +518,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     facts = {"held_out_documents": len(held), "definitions": {key: text for key, _, text in METRICS}}
     corpus.write_json(folder / "evaluation.json", corpus.run_record(args, started, **facts, measured=measured))
-    write_page(folder, args, measured, trainings, corpus_line, names)
+    write_page(folder, args, measured, trainings, corpus_line)
     log.info("%s", folder / "report.html")
     return 0
 

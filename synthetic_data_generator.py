@@ -134,6 +134,12 @@ class Journal:
                 self.count(self.parse(line, number))
         self.file.truncate(whole)
 
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.file.close()  # gives the lock back
+
     def parse(self, line: bytes, number: int) -> dict:
         """Return the entry on a line. InputError where the line is damaged, so that no paid reply is passed over."""
         try:
@@ -278,12 +284,11 @@ class Paraphraser:
                     model=self.args.model, messages=messages, **parameters
                 )
             except openai.BadRequestError as error:
-                if error.param in parameters and error.param not in self.unsupported:
+                if error.param in parameters:
+                    if error.param not in self.unsupported:
+                        log.warning("the server refuses the parameter %s; going on without it", error.param)
                     self.unsupported.add(error.param)
-                    log.warning("the server refuses the parameter %s; going on without it", error.param)
                     continue
-                if error.param in self.unsupported and error.param not in parameters:
-                    continue  # refused to several calls at once; another has noted it
                 return self.failed(error)
             except openai.APIError as error:
                 stop = self.reason_to_stop(error)
@@ -329,15 +334,31 @@ def open_client(base_url: str | None):
     return openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=CLIENT_RETRIES, timeout=300)
 
 
-async def ask_for_missing(missing: list[Request], journal: Journal, args) -> Counter:
-    """Ask the server for what is missing; return the calls that failed, by kind."""
+def ask_for_missing(requests: list[Request], journal: Journal, args) -> Counter:
+    """Ask for every request without an accepted reply that has tries left; return the calls that failed, by kind."""
+    missing = [
+        request
+        for request in requests
+        if request.key not in journal.accepted and len(journal.rejected.get(request.key, ())) < args.tries
+    ]
+    log.info("%d rows to be paraphrased, %d of them to be asked for", len(requests), len(missing))
+    if not missing:
+        return Counter()
+    try:
+        return asyncio.run(ask(missing[: args.limit], journal, args))
+    except Stop as stop:
+        raise InputError(f"{stop} ({len(journal.accepted)} paraphrases are kept.)") from None
+
+
+async def ask(requests: list[Request], journal: Journal, args) -> Counter:
+    """Ask the server for these requests, with a line of progress; return the calls that failed, by kind."""
     from tqdm import tqdm
 
     async with open_client(args.base_url) as client:
         paraphraser = Paraphraser(client, journal, args)
         interval = 0.5 if sys.stderr.isatty() else 60
-        with tqdm(total=len(missing), unit=" rows", mininterval=interval, desc="paraphrases") as progress:
-            await paraphraser.run(missing, progress)
+        with tqdm(total=len(requests), unit=" rows", mininterval=interval, desc="paraphrases") as progress:
+            await paraphraser.run(requests, progress)
     return paraphraser.failures
 
 
@@ -359,7 +380,7 @@ def paraphrased_rows(rows: list[dict[str, str]], requests: list[Request], journa
         yield {column: (row | added)[column] for column in corpus.PARAPHRASED_COLUMNS}
 
 
-def log_rejects(lacking: list[Request], rows: list[dict[str, str]], journal: Journal, args) -> None:
+def log_rejects(lacking: list[Request], rows: list[dict[str, str]], journal: Journal) -> None:
     """Log how many rows are without paraphrase, and why their replies were rejected."""
     if not lacking:
         return
@@ -413,31 +434,18 @@ def main(argv: list[str] | None = None) -> int:
     corpus.log_settings(args)
     rows = corpus.read_pairs(args.datasource)
     requests = plan_requests(rows, args.seed)
-    journal = Journal(Path(f"{args.output}.journal.jsonl"))
-    missing = [
-        request
-        for request in requests
-        if request.key not in journal.accepted and len(journal.rejected.get(request.key, ())) < args.tries
-    ]
-    log.info("%d rows, %d to be paraphrased, %d of them to be asked for", len(rows), len(requests), len(missing))
-
-    failures = Counter()
-    if missing:
-        try:
-            failures = asyncio.run(ask_for_missing(missing[: args.limit], journal, args))
-        except Stop as stop:
-            raise InputError(f"{stop} ({len(journal.accepted)} paraphrases are kept.)") from None
-
-    lacking = [request for request in requests if request.key not in journal.accepted]
-    log_rejects(lacking, rows, journal, args)
-    status = check_complete(lacking, failures, journal, args)
-    if status == 0:
-        columns = corpus.PARAPHRASED_COLUMNS
-        written = corpus.write_pairs(args.output, paraphrased_rows(rows, requests, journal), columns)
-        counts = {"rows": len(rows), "written": written, "paraphrased": len(requests) - len(lacking)}
-        counts["dropped_without_paraphrase"] = len(lacking)
-        corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, counts=counts))
-        log.info("%d rows in %s, %d of them paraphrased", written, args.output, counts["paraphrased"])
+    with Journal(Path(f"{args.output}.journal.jsonl")) as journal:
+        failures = ask_for_missing(requests, journal, args)
+        lacking = [request for request in requests if request.key not in journal.accepted]
+        log_rejects(lacking, rows, journal)
+        status = check_complete(lacking, failures, journal, args)
+        if status == 0:
+            table = paraphrased_rows(rows, requests, journal)
+            written = corpus.write_pairs(args.output, table, corpus.PARAPHRASED_COLUMNS)
+            counts = {"rows": len(rows), "written": written, "paraphrased": len(requests) - len(lacking)}
+            counts["dropped_without_paraphrase"] = len(lacking)
+            corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, counts=counts))
+            log.info("%d rows in %s, %d of them paraphrased", written, args.output, counts["paraphrased"])
     return status
 
 

@@ -1,0 +1,177 @@
+# tunedembeddings: embeddings tuned to a corpus with a long timeline.
+#
+#   metadata + chunk files → pairs → paraphrased pairs → tuned model → embeddings by decade → report
+#
+# Every step is a script that also runs by hand; this file only says in which order and with which settings.
+# Settings come from config.mk (copy config.example.mk), or from another file: make CONFIG=path …
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+CONFIG ?= config.mk
+ifneq ($(wildcard $(CONFIG)),)
+include $(CONFIG)
+else ifneq ($(CONFIG),config.mk)
+$(error CONFIG=$(CONFIG) does not exist; name a settings file, or copy config.example.mk to config.mk)
+endif
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+METADATA ?= data/metadata.tsv
+CHUNKS ?= data/chunks
+OUTPUT ?= output
+START_YEAR ?=
+END_YEAR ?=
+SEED ?= 0
+PAIRS_PER_YEAR ?= 400
+TRAIN ?= para10
+PARAPHRASE_SET ?= $(if $(filter para%,$(TRAIN)),$(TRAIN),para10)
+BASE_MODEL ?= sentence-transformers/all-distilroberta-v1
+PAIRS_FLAGS ?=
+PARAPHRASER ?=
+PARAPHRASE_FLAGS ?=
+TUNE_FLAGS ?=
+APPLY_FLAGS ?=
+REPORT_FLAGS ?=
+PYTHON3 ?= python3
+PYTHON ?= $(VENV)/bin/python
+PIP_FLAGS ?= --quiet
+
+SETTINGS := CONFIG METADATA CHUNKS OUTPUT START_YEAR END_YEAR SEED PAIRS_PER_YEAR TRAIN PARAPHRASE_SET BASE_MODEL \
+  PAIRS_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS REPORT_FLAGS PYTHON3 VENV PYTHON PIP_FLAGS
+
+YEARS = $(if $(START_YEAR),-s $(START_YEAR)) $(if $(END_YEAR),-e $(END_YEAR))
+CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS)
+INPUTS = $(METADATA) $(wildcard $(CONFIG)) corpus.py
+# The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
+READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)
+
+.PHONY: help settings setup demo pairs pairs-no-paraphrase paraphrase train-local apply-local report test test-fast \
+  lint format clean clean-paid
+
+help: ## Show this list.
+	@echo "make <target>, in the order of the pipeline ($(if $(wildcard $(CONFIG)),settings of $(CONFIG),default settings)):"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' Makefile
+
+settings: ## Show the settings in force.
+	@:$(foreach name,$(SETTINGS),$(info $(name) = $($(name))))
+
+# ---- environment ----------------------------------------------------------------------------------------------------
+
+setup: $(VENV)/.installed ## Make .venv with the tested versions of all packages.
+
+$(VENV)/.installed: requirements.txt constraints.txt
+	$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON3=…")'
+	$(PYTHON3) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -r requirements.txt -c constraints.txt
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt constraints.txt $(VENV)/.installed
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+$(VENV)/.installed-demo: demo/requirements.txt demo/requirements-no-deps.txt $(VENV)/.installed
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -r demo/requirements.txt -c constraints.txt
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps -r demo/requirements-no-deps.txt
+	touch $@
+
+# ---- demo: the same pipeline with demo/demo.mk ----------------------------------------------------------------------
+
+demo: $(VENV)/.installed-demo ## Run all of it on the State of the Union addresses, no key or GPU needed.
+	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk pairs pairs-no-paraphrase report
+
+# ---- 1. pairs -------------------------------------------------------------------------------------------------------
+
+pairs: $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv ## Choose training pairs, some flagged for paraphrase.
+
+pairs-no-paraphrase: $(OUTPUT)/pairs/nopara.tsv ## Choose as many pairs a year, neighbouring passages only.
+
+$(OUTPUT)/pairs/para%.tsv: select_training_pairs_final.py $(INPUTS) | $(READY)
+	$(PYTHON) $< $(PAIRS_PER_YEAR) $(CORPUS) --paraphrase-share 0.$* --seed $(SEED) $(PAIRS_FLAGS) -o $@
+
+$(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py select_training_pairs_final.py \
+    $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv $(INPUTS) | $(READY)
+	$(PYTHON) $< $(CORPUS) --match $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv --seed $(SEED) -o $@
+
+# ---- 2. paraphrases -------------------------------------------------------------------------------------------------
+
+paraphrase: $(OUTPUT)/paraphrased/$(PARAPHRASE_SET).tsv ## Have the flagged cells paraphrased (OPENAI_API_KEY; costs).
+
+# The journal beside the table holds what was paid for. It is no target, so make never deletes it.
+$(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py $(OUTPUT)/pairs/%.tsv corpus.py | $(READY)
+	$(PARAPHRASER) $(PYTHON) $< -d $(OUTPUT)/pairs/$*.tsv --seed $(SEED) $(PARAPHRASE_FLAGS) -o $@
+
+# ---- 3. tuning ------------------------------------------------------------------------------------------------------
+
+train-local: $(OUTPUT)/models/$(TRAIN)/training.json ## Tune the base model on this machine (TRAIN=para10|para20|nopara).
+
+TUNE = $(PYTHON) TuneEmbeddings.py -d $< -o $(@D) --base-model $(BASE_MODEL) --seed $(SEED) --resume $(TUNE_FLAGS)
+
+$(OUTPUT)/models/nopara/training.json: $(OUTPUT)/pairs/nopara.tsv TuneEmbeddings.py corpus.py | $(READY)
+	$(TUNE)
+
+$(OUTPUT)/models/%/training.json: $(OUTPUT)/paraphrased/%.tsv TuneEmbeddings.py corpus.py | $(READY)
+	$(TUNE)
+
+# ---- 4. embeddings --------------------------------------------------------------------------------------------------
+
+apply-local: $(OUTPUT)/embeddings/$(TRAIN)/manifest.json ## Embed every passage with the tuned model on this machine.
+
+APPLY = $(PYTHON) Apply_Tuned_Model.py $(CORPUS) $(APPLY_FLAGS) -o $(@D)
+
+$(OUTPUT)/embeddings/base/manifest.json: Apply_Tuned_Model.py TuneEmbeddings.py $(INPUTS) | $(READY)
+	$(APPLY) -m $(BASE_MODEL)
+
+$(OUTPUT)/embeddings/%/manifest.json: $(OUTPUT)/models/%/training.json Apply_Tuned_Model.py $(INPUTS) | $(READY)
+	$(APPLY) -m $(OUTPUT)/models/$*/final
+
+# ---- 5. report ------------------------------------------------------------------------------------------------------
+
+report: $(OUTPUT)/report/report.html ## Compare base and tuned model: a page with figures.
+	@echo "The report: $<"
+
+$(OUTPUT)/report/report.html: evaluate_timeline.py $(OUTPUT)/embeddings/base/manifest.json \
+    $(OUTPUT)/embeddings/$(TRAIN)/manifest.json $(INPUTS) | $(READY)
+	$(PYTHON) $< base=$(OUTPUT)/embeddings/base $(TRAIN)=$(OUTPUT)/embeddings/$(TRAIN) -t $(METADATA) \
+	  --training $(OUTPUT)/models/$(TRAIN)/training.json --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
+
+# ---- checks ---------------------------------------------------------------------------------------------------------
+
+test: $(VENV)/.installed-dev ## Run all tests.
+	$(VENV)/bin/python -m pytest
+
+test-fast: $(VENV)/.installed-dev ## Run the tests that take seconds.
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+lint: $(VENV)/.installed-dev ## Check style and common mistakes.
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+# ---- cleaning -------------------------------------------------------------------------------------------------------
+
+clean: ## Delete pairs, embeddings and report; never paraphrases or models.
+	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/report
+
+clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=yes.
+	@for journal in $(wildcard $(OUTPUT)/paraphrased/*.journal.jsonl); do \
+	  awk -v name="$$journal" '{ if (match($$0, /"total_tokens": [0-9]+/)) tokens += substr($$0, RSTART + 16, RLENGTH - 16) } \
+	    END { printf "%s: %d paid replies, %d tokens\n", name, NR, tokens }' "$$journal"; done
+	@for record in $(wildcard $(OUTPUT)/models/*/training.json); do \
+	  awk -v name="$$(dirname "$$record")" -F '[:,]' '/^ "seconds"/ { printf "%s: %.1f minutes of training\n", name, $$2 / 60 }' \
+	    "$$record"; done
+	@if [ "$(CONFIRM)" = yes ]; then rm -rf $(OUTPUT)/paraphrased $(OUTPUT)/models; echo "deleted"; \
+	  else echo "Nothing deleted. make clean-paid CONFIRM=yes deletes $(OUTPUT)/paraphrased and $(OUTPUT)/models."; fi
+
+# Whatever is asked for and neither exists nor can be made.
+.DEFAULT:
+	@echo "There is no $@ and no rule to make it; make settings shows which files are expected, make help the targets." >&2
+	@exit 2

@@ -1,0 +1,43 @@
+# Copy this to config.mk (git ignores it) and change what differs for your corpus. Every line is optional.
+# `make settings` shows what is in force; a value on the command line wins: make pairs SEED=1
+
+# ---- the corpus ----
+# A tab-separated table with a header; columns paperId and year are needed, title and author are used where present.
+#METADATA = data/metadata.tsv
+# One text file per document, <paperId>.txt, a line per passage: <index><TAB><text>.
+#CHUNKS = data/chunks
+# Where everything made goes.
+#OUTPUT = output
+# Years: the first counts, the last doesn't. Left empty: all.
+#START_YEAR = 1900
+#END_YEAR = 2018
+
+# ---- pairs ----
+#SEED = 0
+# No year gives more pairs than this; the years are levelled below it (select_training_pairs_final.py --help).
+#PAIRS_PER_YEAR = 400
+# Which model: para10 (10% of the pairs paraphrased), para20, any para<percent>, or nopara.
+#TRAIN = para10
+#PAIRS_FLAGS = --level-quantile 0.5
+
+# ---- paraphrases ----
+# The key comes from the environment, never from this file: export OPENAI_API_KEY=…
+# A server of your own instead of OpenAI's (vLLM, llama.cpp): export OPENAI_BASE_URL=http://127.0.0.1:8000/v1
+#PARAPHRASE_FLAGS = --model gpt-6-luna --concurrency 32
+# A command that is put before the paraphraser, e.g. one that starts a server for it (see demo/demo.mk).
+#PARAPHRASER =
+
+# ---- tuning and embedding ----
+# A name on the Hugging Face hub, or a folder.
+#BASE_MODEL = sentence-transformers/all-distilroberta-v1
+#TUNE_FLAGS = --epochs 3 --learning-rate 2e-5 --eval-fraction 0.1
+#APPLY_FLAGS = --dtype float16
+
+# ---- report ----
+#REPORT_FLAGS = --title "My journals, 1900–2017"
+
+# ---- environment ----
+# With an environment of your own (a cluster's module, conda): no .venv is made.
+#PYTHON = python
+# Extra flags for pip, e.g. an index with CPU builds of PyTorch, which are much smaller.
+#PIP_FLAGS =

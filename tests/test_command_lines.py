@@ -1,0 +1,67 @@
+"""Every script's --help, and that one letter means one thing in all of them."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = [
+    "select_training_pairs_final.py",
+    "select_training_pairs_no_paraphrase.py",
+    "synthetic_data_generator.py",
+    "TuneEmbeddings.py",
+    "Apply_Tuned_Model.py",
+    "evaluate_timeline.py",
+]
+LETTERS = {
+    "-t": {"--metadatapath"},
+    "-r": {"--rootfolder"},
+    "-s": {"--startyear"},
+    "-e": {"--endyear"},
+    "-d": {"--datasource"},
+    "-m": {"--modelpath"},
+    "-o": {"--output", "--outputdir", "--outputpath"},
+    "-h": {"--help"},
+}
+
+
+def helped(script):
+    return subprocess.run(
+        [sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_answers_within_a_second_and_ends_with_a_command(script):
+    helped(script)  # once to compile
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        text = helped(script)
+        times.append(time.perf_counter() - started)
+    assert min(times) < 1
+    assert text.rstrip().splitlines()[-1].strip().startswith(f"python {script} ")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_letter_means_the_same_in_every_script(script):
+    for letter, name in re.findall(r"^  (-[a-z])(?: \S+)?, (--[a-z-]+)", helped(script), re.MULTILINE):
+        assert name in LETTERS[letter]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_example_names_only_flags_that_exist(script):
+    text = helped(script)
+    example = text.rstrip().splitlines()[-1]
+    known = set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", text[: text.rindex("example:")]))
+    assert set(re.findall(r" (--?[a-z][a-z-]*)", example)) <= known
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_unknown_flags_end_with_status_2(script):
+    result = subprocess.run([sys.executable, script, "--no-such-flag"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2 and "Traceback" not in result.stderr

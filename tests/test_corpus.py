@@ -1,0 +1,253 @@
+"""Every row of formats.md's tables of what real files contain, and that what is written is read back exactly."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import corpus
+from corpus import ChunkFolder, InputError
+
+
+def metadata(tmp_path, text):
+    path = tmp_path / "metadata.tsv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def passages(tmp_path, data, encoding_errors="strict", paper_id="a"):
+    """Return what ChunkFolder reads from one chunk file of these bytes, and the folder."""
+    (tmp_path / f"{paper_id}.txt").write_bytes(data)
+    folder = ChunkFolder(tmp_path, encoding_errors)
+    return folder.passages(corpus.Document(paper_id, 1900, f"{paper_id}.txt", 2, {})), folder
+
+
+# ---- metadata
+
+
+def test_paper_ids_stay_text(tmp_path):
+    ids = ["10517", "00010517", "1e5", "NA", "nan", "null", "1.0"]
+    path = metadata(tmp_path, "paperId\tyear\n" + "".join(f"{i}\t1900\n" for i in ids))
+    assert [document.paper_id for document in corpus.read_metadata(path)[0]] == ids
+
+
+def test_rows_that_cannot_serve_are_skipped_and_counted(tmp_path):
+    rows = "\t1900\tx\na\t\tx\nb\tn.d.\tx\nc\t1900.5\tx\nd\t1900\textracted_features\ne\t1900.0\tx\nf\t1901\tx\n"
+    documents, skipped = corpus.read_metadata(metadata(tmp_path, "paperId\tyear\tSOURCE\n" + rows))
+    assert [(d.paper_id, d.year) for d in documents] == [("e", 1900), ("f", 1901)]
+    assert skipped == {
+        "empty paperId": 1,
+        "year not a whole number": 3,
+        "SOURCE extracted_features: no full text": 1,
+    }
+
+
+def test_years_start_inclusive_end_exclusive(tmp_path):
+    path = metadata(tmp_path, "paperId\tyear\na\t1899\nb\t1900\nc\t1909\nd\t1910\n")
+    documents, skipped = corpus.read_metadata(path, 1900, 1910)
+    assert [d.paper_id for d in documents] == ["b", "c"]
+    assert skipped["outside the years asked for"] == 2
+
+
+def test_the_same_paper_id_twice_names_both_lines(tmp_path):
+    path = metadata(tmp_path, "paperId\tyear\na\t1900\nb\t1900\na\tn.d.\n")
+    with pytest.raises(InputError, match=r"'a' stands on lines 2 and 4"):
+        corpus.read_metadata(path)
+
+
+def test_filename_column_names_the_chunk_file(tmp_path):
+    path = metadata(tmp_path, "paperId\tyear\tFILENAME\na\t1900\tnovel.txt\nb\t1900\t\n")
+    assert [d.filename for d in corpus.read_metadata(path)[0]] == ["novel.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/b", "/etc/passwd", "..", "x..y"])
+@pytest.mark.parametrize("column", ["paperId", "FILENAME"])
+def test_a_row_never_leads_out_of_the_folder(tmp_path, name, column):
+    paper_id, filename = (name, "ok.txt") if column == "paperId" else ("ok", name)
+    path = metadata(tmp_path, f"paperId\tyear\tFILENAME\n{paper_id}\t1900\t{filename}\n")
+    with pytest.raises(InputError, match="line 2"):
+        corpus.read_metadata(path)
+
+
+def test_lone_quotation_marks_swallow_nothing_and_quoted_cells_are_unquoted(tmp_path):
+    path = metadata(tmp_path, 'paperId\tyear\ttitle\na\t1790\t"Tis pity\nb\t1791\t"A ""true"" tale"\nc\t1792\t"x" y\n')
+    documents, _ = corpus.read_metadata(path, keep=("title", "author"))
+    assert [d.extra for d in documents] == [{"title": '"Tis pity'}, {"title": 'A "true" tale'}, {"title": '"x" y'}]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("id\tyear\na\t1900\n", "line 1: no column 'paperId'"),
+        ("paperId,year\na,1900\n", "line 1: no column 'paperId'"),
+        ("paperId\tyear\na\t1900\tmore\n", "line 2: 3 cells where the header has 2"),
+        ("paperId\tyear\ttitle\n\na\t1900\n", "line 3: 2 cells where the header has 3"),
+        (b"paperId\tyear\n\xe9\t1900\n", "byte 13 .* not UTF-8"),
+        ("", "line 1: no column 'paperId'"),
+    ],
+)
+def test_bad_metadata_gets_one_sentence(tmp_path, text, complaint):
+    with pytest.raises(InputError, match=complaint) as error:
+        corpus.read_metadata(metadata(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+def test_crlf_and_byte_order_mark_are_read_normally(tmp_path):
+    path = metadata(tmp_path, "\ufeffpaperId\tyear\r\na\t1900\r\n".encode())
+    assert [(d.paper_id, d.year) for d in corpus.read_metadata(path)[0]] == [("a", 1900)]
+
+
+# ---- chunk files
+
+
+def test_no_file_is_skipped_counted_and_named(tmp_path, caplog):
+    folder = ChunkFolder(tmp_path)
+    for i in range(7):
+        assert folder.passages(corpus.Document(f"gone{i}", 1900, f"gone{i}.txt", 2, {})) == []
+    assert folder.counts()["documents_without_file"] == 7
+    folder.log_oddities()
+    assert "7 documents without a chunk file, skipped: gone0, gone1, gone2, gone3, gone4 and 2 more" in caplog.text
+
+
+@pytest.mark.parametrize("data", [b"", b"\n \n\t\n", b"0\t\n1\t  \n"])
+def test_empty_files_have_no_passages(tmp_path, data):
+    found, folder = passages(tmp_path, data)
+    assert found == [] and folder.empty == ["a"]
+
+
+def test_blank_lines_are_skipped(tmp_path):
+    assert passages(tmp_path, b"\n0\tone\n\n1\ttwo\n\n")[0] == ["one", "two"]
+
+
+def test_a_line_without_a_tab_names_file_and_line(tmp_path):
+    with pytest.raises(InputError, match=r"a\.txt, line 2: no tab"):
+        passages(tmp_path, b"0\tone\ntwo\n")
+
+
+def test_further_tabs_become_spaces(tmp_path):
+    assert passages(tmp_path, b"0\ta\tb\t\tc\n")[0] == ["a b  c"]
+
+
+@pytest.mark.parametrize("data", [b"0\tone\r\n1\ttwo\r\n", b"\xef\xbb\xbf0\tone\n1\ttwo\n", b"0\tone\n1\ttwo"])
+def test_line_ends_and_byte_order_mark(tmp_path, data):
+    found, folder = passages(tmp_path, data)
+    assert found == ["one", "two"] and folder.disordered == []
+
+
+def test_nul_bytes_are_removed_and_counted(tmp_path):
+    found, folder = passages(tmp_path, b"0\to\0ne\0\n")
+    assert found == ["one"] and folder.counts()["nul_bytes_removed"] == 2
+
+
+def test_invalid_utf8_names_file_and_byte_offset_or_is_replaced(tmp_path):
+    with pytest.raises(InputError, match=r"a\.txt: byte 5 \(0xe9\) .*--encoding-errors replace"):
+        passages(tmp_path, b"0\tcaf\xe9\n")
+    assert passages(tmp_path, b"0\tcaf\xe9\n", "replace")[0] == ["caf\ufffd"]
+
+
+def test_quotes_na_and_unusual_line_breaks_are_ordinary_text(tmp_path):
+    texts = ['"', "NA", "null", '"open', "form\x0cfeed", "next\x85line", "line\u2028separator"]
+    data = "".join(f"{i}\t{text}\n" for i, text in enumerate(texts)).encode()
+    assert passages(tmp_path, data)[0] == texts
+
+
+def test_disordered_indices_keep_file_order_and_are_noted(tmp_path):
+    found, folder = passages(tmp_path, b"7\tone\n3\ttwo\n")
+    assert found == ["one", "two"] and folder.disordered == ["a"]
+
+
+def test_the_chunk_folder_must_exist(tmp_path):
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        ChunkFolder(tmp_path / "nowhere")
+
+
+# ---- pair tables
+
+text_cells = st.text(min_size=1).map(lambda t: t.replace("\0", "").replace("\r", " ")).filter(str.strip)
+
+
+@given(st.lists(st.tuples(text_cells, text_cells), min_size=1, max_size=5))
+def test_pairs_come_back_exactly_through_pandas_and_our_reader(tmp_path_factory, texts):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
+    rows = [dict(zip(corpus.PAIR_COLUMNS, ("007", 1900, a, b, "successive"))) for a, b in texts]
+    assert corpus.write_pairs(path, rows) == len(texts)
+    for read in (
+        corpus.read_pairs(path),
+        pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).to_dict("records"),
+    ):
+        assert [(r["paperId"], r["anchor"], r["positive"]) for r in read] == [("007", a, b) for a, b in texts]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("paperId\tyear\tanchor\tpositive\na\t1\tb\tc\n", "line 1: no column category"),
+        ("paperId\tyear\tanchor\tpositive\tcategory\na\t1\tb\tc\tother\n", "line 2: category 'other'"),
+        ("paperId\tyear\tanchor\tpositive\tcategory\na\t1\tb\tc\n", "line 2: not as many cells"),
+        ("paperId\tyear\tanchor\tpositive\tcategory\na\t1\t\tc\tsuccessive\n", "line 2: the anchor is empty"),
+        ('paperId\tyear\tanchor\tpositive\tcategory\na\t1\t"b\tc\tsuccessive\n', "line 2: unexpected end of data"),
+    ],
+)
+def test_bad_pair_tables_get_one_sentence(tmp_path, text, complaint):
+    path = tmp_path / "pairs.tsv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        corpus.read_pairs(path)
+
+
+# ---- embedding files
+
+
+@pytest.mark.parametrize("ending", corpus.EMBEDDING_FORMATS)
+def test_embeddings_come_back_exactly(tmp_path, ending):
+    path = tmp_path / f"1790.{ending}"
+    vectors = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    ids = ["007", "NA", "a-b c", "10517"]
+    corpus.write_embeddings(path, ids, [0, 1, 0, 0], vectors)
+    read_ids, numbers, read_vectors = corpus.read_embeddings(path)
+    assert read_ids == ids and numbers.tolist() == [0, 1, 0, 0]
+    np.testing.assert_array_equal(read_vectors, vectors)
+
+
+def test_the_tsv_has_the_originals_layout(tmp_path):
+    corpus.write_embeddings(tmp_path / "1790.tsv", ["a"], [0], np.array([[0.5, -1]], dtype=np.float32))
+    assert (tmp_path / "1790.tsv").read_text() == "paperId\tchunknumber\tembedding_1\tembedding_2\na\t0\t0.5\t-1\n"
+
+
+def test_the_parquet_file_holds_one_fixed_size_list_of_the_dtype_asked_for(tmp_path):
+    from pyarrow import parquet
+
+    corpus.write_embeddings(tmp_path / "1790.parquet", ["a"], [0], np.array([[0.5, -1]], dtype=np.float16))
+    schema = parquet.read_schema(tmp_path / "1790.parquet")
+    assert schema.names == ["paperId", "chunknumber", "embedding"]
+    assert str(schema.field("embedding").type) == "fixed_size_list<element: halffloat>[2]"
+
+
+def test_a_vector_with_nan_names_file_and_row(tmp_path):
+    corpus.write_embeddings(tmp_path / "1790.parquet", ["a", "b"], [0, 0], np.array([[1, 2], [1, np.nan]]))
+    with pytest.raises(InputError, match=r"1790\.parquet, row 1: .* NaN"):
+        corpus.read_embeddings(tmp_path / "1790.parquet")
+
+
+def test_a_broken_embedding_file_gets_one_sentence(tmp_path):
+    (tmp_path / "1790.parquet").write_bytes(b"not parquet")
+    with pytest.raises(InputError, match=r"1790\.parquet is not an embedding file"):
+        corpus.read_embeddings(tmp_path / "1790.parquet")
+
+
+@pytest.mark.parametrize(("year", "decade"), [(1790, 1790), (1799, 1790), (2000, 2000), (-1, -10)])
+def test_decades_are_named_by_their_first_year(year, decade):
+    assert corpus.decade_of(year) == decade
+
+
+# ---- writing
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), corpus.replacing(path) as beside:
+        beside.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,141 @@
+"""All stages through make on a tiny corpus, with a tiny real encoder and a real HTTP server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from openai_server import shorten
+
+import corpus
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def make(word_corpus, tiny_encoder, server, tmp_path):
+    """Return a function that runs make with settings for the tiny corpus; its .config is the settings file."""
+    config = tmp_path / "tiny.mk"
+    config.write_text(
+        f"METADATA = {word_corpus.metadata}\nCHUNKS = {word_corpus.chunks}\nOUTPUT = {tmp_path}/output\n"
+        f"BASE_MODEL = {tiny_encoder}\nPYTHON = {sys.executable}\nTRAIN ?= para20\nPARAPHRASE_SET = para20\n"
+        f"PAIRS_PER_YEAR = 50\nPAIRS_FLAGS = --level-quantile 1\n"
+        f"PARAPHRASE_FLAGS = --base-url {server.url} --model tiny --concurrency 1\n"
+        "TUNE_FLAGS = --epochs 1 --batch-size 8 --eval-fraction 0.4 --device cpu\nAPPLY_FLAGS = --device cpu\n"
+    )
+
+    def run(*words, check=True):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+        result = subprocess.run(
+            ["make", f"CONFIG={config}", *words], cwd=ROOT, capture_output=True, text=True, env=environment
+        )
+        assert not check or result.returncode == 0, result.stdout + result.stderr
+        return result
+
+    run.config, run.output = config, tmp_path / "output"
+    return run
+
+
+@pytest.mark.slow
+def test_from_texts_to_report_and_then_nothing_is_left_to_do(make, server):
+    make("pairs", "pairs-no-paraphrase", "report")
+    output = make.output
+    pairs, paraphrased = (corpus.read_pairs(output / f"{stage}/para20.tsv") for stage in ("pairs", "paraphrased"))
+    plain = corpus.read_pairs(output / "pairs/nopara.tsv")
+    flagged = [row for row in pairs if row["category"] in ("single-synthetic", "synthetic-pair")]
+    assert len(pairs) == len(paraphrased) == len(plain) and len(flagged) == round(0.2 * len(pairs)) > 0
+    assert len(server.requests) == len(flagged)
+    manifest = json.loads((output / "embeddings/para20/manifest.json").read_text())
+    assert manifest["passages"] == 24 * 12 and len(manifest["decades"]) == 6
+    measured = json.loads((output / "report/evaluation.json").read_text())["measured"]
+    assert measured["base"] != measured["para20"]
+
+    started = time.time()
+    again = make("pairs", "pairs-no-paraphrase", "report")
+    assert "select_training" not in again.stdout and "evaluate" not in again.stdout and time.time() - started < 3
+    assert len(server.requests) == len(flagged)
+
+    make("clean")
+    assert sorted(path.name for path in output.iterdir()) == ["models", "paraphrased"]
+    cost = make("clean-paid").stdout
+    assert f"{len(flagged)} paid replies, {15 * len(flagged)} tokens" in cost and "minutes of training" in cost
+    assert "Nothing deleted" in cost and (output / "models/para20/training.json").exists()
+    make("report")  # everything cheap is made again, nothing is paid for or trained again
+    assert len(server.requests) == len(flagged)
+    make("clean-paid", "CONFIRM=yes")
+    assert not (output / "paraphrased").exists() and not (output / "models").exists()
+
+
+@pytest.mark.slow
+def test_a_model_without_paraphrase_needs_no_server(make, server):
+    make("apply-local", "TRAIN=nopara")
+    assert (make.output / "embeddings/nopara/manifest.json").exists() and server.requests == []
+
+
+def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
+    server.reply = lambda request: (time.sleep(0.1), shorten(request))[1]
+    make("pairs")
+    running = subprocess.Popen(
+        ["make", f"CONFIG={make.config}", "paraphrase"], cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    while len(server.requests) < 4:
+        assert running.poll() is None
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    journal = make.output / "paraphrased/para20.tsv.journal.jsonl"
+    kept = journal.read_text().count("\n")
+    assert kept >= 3 and not (make.output / "paraphrased/para20.tsv").exists()
+    server.requests.clear()
+    make("paraphrase")
+    flagged = sum(row["category"] in ("single-synthetic", "synthetic-pair") for row in corpus.read_pairs(
+        make.output / "pairs/para20.tsv"))  # fmt: skip
+    assert len(server.requests) == flagged - kept
+
+
+def test_a_failing_stage_fails_make_and_leaves_no_target(make, server):
+    server.reply = lambda request: ""
+    result = make("paraphrase", check=False)
+    assert result.returncode != 0 and "lack a paraphrase" in result.stderr
+    assert not (make.output / "paraphrased/para20.tsv").exists()
+
+
+def test_a_changed_settings_file_makes_the_pairs_anew(make):
+    make("pairs")
+    assert "select_training" not in make("pairs").stdout
+    make.config.write_text(make.config.read_text() + "PAIRS_PER_YEAR = 1\n")
+    assert "select_training_pairs_final.py 1 " in make("pairs").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["pairs", "METADATA=nowhere.tsv"], "There is no nowhere.tsv and no rule to make it"),
+        (["pears"], "There is no pears and no rule to make it"),
+        (["pairs", "CONFIG=nowhere.mk"], "CONFIG=nowhere.mk does not exist"),
+    ],
+)
+def test_what_cannot_be_made_is_named(make, words, complaint):
+    result = make(*words, check=False)
+    assert result.returncode == 2 and complaint in result.stderr
+
+
+def test_help_lists_the_targets_and_settings_shows_what_is_in_force(make):
+    listed = make("help").stdout
+    for target in (
+        "setup",
+        "pairs",
+        "pairs-no-paraphrase",
+        "paraphrase",
+        "train-local",
+        "apply-local",
+        "report",
+        "demo",
+    ):
+        assert f"  {target} " in listed
+    assert make().stdout == listed  # help is the default goal
+    assert "PAIRS_PER_YEAR = 50" in make("settings").stdout

@@ -1,0 +1,199 @@
+"""TuneEmbeddings.py with a tiny real encoder: what is held out, what is kept, what a stop leaves behind."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import corpus
+import TuneEmbeddings as tune
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Return a pair table of 60 documents, four pairs each: an anchor in words w0 … w9, its positive in w10 … w19.
+
+    Which word goes with which (w3 with w13) is the same in all documents, and only training can tell.
+    """
+    dice, rows = random.Random(0), []
+    for i in range(60):
+        for _ in range(4):
+            topic = dice.sample(range(10), 2)
+            anchor, positive = (" ".join(f"w{dice.choice(topic) + shift}" for _ in range(12)) for shift in (0, 10))
+            rows.append(dict(zip(corpus.PAIR_COLUMNS, (f"doc{i}", 1900 + i, anchor, positive, "successive"))))
+    corpus.write_pairs(tmp_path / "pairs.tsv", rows)
+    return tmp_path / "pairs.tsv"
+
+
+def command(pairs, encoder, folder, *flags):
+    base = ["-d", str(pairs), "-o", str(folder), "--base-model", str(encoder), "--device", "cpu"]
+    recipe = ["--epochs", "6", "--batch-size", "8", "--eval-fraction", "0.3", "--learning-rate", "3e-3"]
+    return [*base, *recipe, *flags]
+
+
+def weights(folder):
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+# ---- what is held out
+
+
+def test_documents_are_held_out_whole_and_the_same_for_every_table():
+    rows = [{"paperId": f"d{i % 40}", "n": i} for i in range(200)]
+    train_rows, held_rows = tune.split_by_document(rows, 0.25, 0)
+    train, held = ({row["paperId"] for row in part} for part in (train_rows, held_rows))
+    assert not train & held and len(train | held) == 40 and 3 <= len(held) <= 18
+    assert len(train_rows) + len(held_rows) == 200
+    part = [row for row in rows if row["paperId"] < "d3"]
+    assert {row["paperId"] for row in tune.split_by_document(part, 0.25, 0)[1]} == {p for p in held if p < "d3"}
+    assert {row["paperId"] for row in tune.split_by_document(rows, 0.25, 1)[1]} != held
+
+
+def test_nothing_held_out_is_an_error_unless_asked_for():
+    rows = [{"paperId": "a"}]
+    assert tune.split_by_document(rows, 0, 0) == (rows, [])
+    with pytest.raises(corpus.InputError, match="--eval-fraction 0.0001 puts 0 of 1 documents aside"):
+        tune.split_by_document(rows, 0.0001, 0)
+
+
+def test_each_held_out_anchor_meets_its_positive_and_five_others():
+    rows = [{"paperId": f"d{i}", "anchor": f"a{i}", "positive": f"p{i}"} for i in range(10)]
+    evaluator = tune.binary_evaluator(rows, 0)
+    assert len(evaluator.labels) == 60 and sum(evaluator.labels) == 10
+    for anchor, partner, label in zip(evaluator.sentences1, evaluator.sentences2, evaluator.labels):
+        assert (anchor[1:] == partner[1:]) == bool(label)
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        (("d", 1900, "generate", "text", "single-synthetic"), "pair 1 .d.: single-synthetic without its paraphrase"),
+        (("d", 1900, "one", "two", "synthetic-pair"), "pair 1 .d.: synthetic-pair without its paraphrase"),
+    ],
+)
+def test_pairs_that_wait_for_their_paraphrase_are_refused(tmp_path, capsys, row, complaint):
+    corpus.write_pairs(tmp_path / "pairs.tsv", [dict(zip(corpus.PAIR_COLUMNS, row))])
+    with pytest.raises(corpus.InputError, match=complaint):
+        tune.read_training_pairs(tmp_path / "pairs.tsv", None)
+
+
+# ---- a training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_encoder):
+    """Return the folder of one finished training and its pair table."""
+    folder = tmp_path_factory.mktemp("trained")
+    table = pairs.__wrapped__(folder)
+    assert tune.main(command(table, tiny_encoder, folder / "model")) == 0
+    return folder / "model", table
+
+
+def test_training_learns_and_the_record_says_what_was_done(trained):
+    folder, table = trained
+    record = json.loads((folder / "training.json").read_text())
+    assert record["scores"]["after"]["average_precision"] > record["scores"]["before"]["average_precision"] + 0.2
+    assert record["counts"]["training_pairs"] + record["counts"]["held_out_pairs"] == 240
+    assert record["counts"]["held_out_documents"] == len(record["held_out_documents"]) > 0
+    assert record["steps"] == 6 * -(-record["counts"]["training_pairs"] // 8)
+    assert record["loss_curve"][-1]["loss"] < record["loss_curve"][0]["loss"]
+    assert record["recipe"]["seed"] == 0 and record["versions"]["torch"]
+
+
+def test_the_final_model_loads_and_embeds_whole_passages(trained):
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(trained[0] / "final"), device="cpu")
+    assert model.encode(["w1 w2"]).shape == (1, 32)
+    assert model.max_seq_length == 64
+    assert (trained[0] / "final" / "model.safetensors").stat().st_mode & 0o044  # the group can read it
+
+
+def test_no_passage_of_the_corpus_is_in_the_models_folder(trained):
+    folder, table = trained
+    starts = {" ".join(row["anchor"].split()[:4]).encode() for row in corpus.read_pairs(table)}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert any(path.name == "README.md" and path.parent.name.startswith("checkpoint") for path in files)
+    for path in files:
+        data = path.read_bytes()
+        assert not any(start in data for start in starts), path
+
+
+def test_training_on_short_cuts_leaves_the_models_own_length(pairs, tiny_encoder, tmp_path):
+    flags = command(pairs, tiny_encoder, tmp_path / "model", "--max-seq-length", "16", "--limit", "40")
+    assert tune.main(flags) == 0
+    from sentence_transformers import SentenceTransformer
+
+    assert SentenceTransformer(str(tmp_path / "model/final"), device="cpu").max_seq_length == 64
+
+
+def test_a_finished_training_is_not_repeated_but_made_newer_for_make(trained, tiny_encoder):
+    folder, table = trained
+    os.utime(folder / "training.json", (1, 1))
+    before = (folder / "final/model.safetensors").stat().st_mtime_ns
+    assert tune.main(command(table, tiny_encoder, folder)) == 0
+    assert (folder / "final/model.safetensors").stat().st_mtime_ns == before
+    assert (folder / "training.json").stat().st_mtime > 1
+
+
+def test_other_settings_in_the_same_folder_are_refused(trained, tiny_encoder, capsys):
+    folder, table = trained
+    assert tune.main(command(table, tiny_encoder, folder, "--seed", "7", "--resume")) == 2
+    assert "holds a training with other settings (seed 0 → 7)" in capsys.readouterr().err
+    assert (folder / "training.json").exists()
+
+
+def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_same(trained, tiny_encoder, tmp_path):
+    whole, table = trained
+    folder = tmp_path / "model"
+    flags = command(table, tiny_encoder, folder)
+    running = subprocess.Popen([sys.executable, "TuneEmbeddings.py", *flags], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not list(folder.glob("checkpoint-*/complete.json")):
+        assert running.poll() is None
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    torn = folder / "checkpoint-999"
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half")
+    if (folder / "training.json").exists():
+        pytest.skip("the machine finished before it was killed")
+    assert tune.main(flags) == 2  # neither --resume nor --overwrite
+    assert tune.main([*flags, "--resume"]) == 0
+    assert not torn.exists()
+    expected, got = weights(whole / "final"), weights(folder / "final")
+    assert corpus.read_json(folder / "training.json")["steps"] == corpus.read_json(whole / "training.json")["steps"]
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, atol=1e-6, err_msg=name)
+
+
+def test_overwrite_starts_anew(pairs, tiny_encoder, tmp_path):
+    folder = tmp_path / "model"
+    assert tune.main(command(pairs, tiny_encoder, folder, "--limit", "40")) == 0
+    assert tune.main(command(pairs, tiny_encoder, folder, "--limit", "48", "--overwrite")) == 0
+    counts = corpus.read_json(folder / "training.json")["counts"]
+    assert counts["training_pairs"] + counts["held_out_pairs"] == 48
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--base-model", "no/such-model"], "--base-model no/such-model can't be loaded"),
+        (["--max-seq-length", "4096"], "this model has positions for 128 tokens at most"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_one_sentence(pairs, tiny_encoder, tmp_path, capsys, flags, complaint):
+    assert tune.main([*command(pairs, tiny_encoder, tmp_path / "model"), *flags]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert complaint in last
