@@ -48,11 +48,11 @@ METRICS = (
 
 # The figures of the page, in order: file, heading, caption.
 FIGURES = (
-    ("heat_maps.png", "Every year with every other", "Cosine of two years' mean documents; each panel has its own scale. "
-     "Periods show as squares along the diagonal, a corpus that moves steadily as a band."),
-    ("distance_by_gap.png", "Distance against time", "Mean distance of documents so many years apart. The more steadily a "
-     "line rises, the better distance tells time."),
-    ("maps.png", "A map of the documents", "Each point a document, on its representation's first two principal "
+    ("heat_maps.png", "Every year with every other", "Cosine of two years' mean documents; each panel has its own "
+     "scale. Periods show as squares along the diagonal, a corpus that moves steadily as a band."),
+    ("distance_by_gap.png", "Distance against time", "Mean distance of documents so many years apart. The more steadily "
+     "a line rises, the better distance tells time."),
+    ("maps.png", "A map of the documents", "Each point a document, on its first two principal "
      "components."),
     ("loss.png", "Training loss", "Multiple Negatives Ranking Loss by step, and its running mean."),
 )  # fmt: skip
@@ -435,8 +435,8 @@ def training_html(name: str, training: dict) -> str:
     recipe, counts = training["recipe"], training["counts"]
     kinds = ", ".join(f"{n} {category}" for category, n in counts["training_categories"].items())
     text = (
-        f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs of {counts['training_documents']} "
-        f"documents ({kinds}), {recipe['epochs']} epochs of batches of {recipe['batch_size']}, learning rate "
+        f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs of "
+        f"{counts['training_documents']} documents ({kinds}), {recipe['epochs']} epochs of batches of {recipe['batch_size']}, learning rate "
         f"{recipe['learning_rate']:g}, {training['steps']} steps on {training['device']} in {training['precision']}, "
         f"seed {recipe['seed']}, {training['seconds'] / 60:.1f} minutes; {counts['held_out_documents']} documents held "
         "out."
@@ -498,10 +498,8 @@ def main(argv: list[str] | None = None) -> int:
     measured = {}
     for representation in all_representations:
         measured[representation.name] = measure(representation, passages, held, args.seed)
-        shown = {
-            key: value if value is None else round(value, 3) for key, value in measured[representation.name].items()
-        }
-        log.info("%s: %s", representation.name, shown)
+        shown = [f"{key} {value:.3f}" for key, value in measured[representation.name].items() if value is not None]
+        log.info("%s: %s", representation.name, ", ".join(shown))
 
     folder = Path(args.output)
     some = sorted(random.Random(args.seed).sample(range(len(passages.years)), min(MOST_DOCUMENTS, len(passages.years))))
