@@ -50,8 +50,8 @@ METRICS = (
 FIGURES = (
     ("heat_maps.png", "Every year with every other", "Cosine of two years' mean documents; each panel has its own "
      "scale. Periods show as squares along the diagonal, a corpus that moves steadily as a band."),
-    ("distance_by_gap.png", "Distance against time", "Mean distance of documents so many years apart. The more steadily "
-     "a line rises, the better distance tells time."),
+    ("distance_by_gap.png", "Distance against time", "Mean distance of documents so many years apart. The more "
+     "steadily a line rises, the better distance tells time."),
     ("maps.png", "A map of the documents", "Each point a document, on its first two principal "
      "components."),
     ("loss.png", "Training loss", "Multiple Negatives Ranking Loss by step, and its running mean."),
@@ -436,10 +436,10 @@ def training_html(name: str, training: dict) -> str:
     kinds = ", ".join(f"{n} {category}" for category, n in counts["training_categories"].items())
     text = (
         f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs of "
-        f"{counts['training_documents']} documents ({kinds}), {recipe['epochs']} epochs of batches of {recipe['batch_size']}, learning rate "
-        f"{recipe['learning_rate']:g}, {training['steps']} steps on {training['device']} in {training['precision']}, "
-        f"seed {recipe['seed']}, {training['seconds'] / 60:.1f} minutes; {counts['held_out_documents']} documents held "
-        "out."
+        f"{counts['training_documents']} documents ({kinds}), {recipe['epochs']} epochs of batches of "
+        f"{recipe['batch_size']}, learning rate {recipe['learning_rate']:g}, {training['steps']} steps on "
+        f"{training['device']} in {training['precision']}, seed {recipe['seed']}, {training['seconds'] / 60:.1f} "
+        f"minutes; {counts['held_out_documents']} documents held out."
     )
     return f"<p>{html.escape(text)}</p>"
 
