@@ -54,7 +54,8 @@ FIGURES = (
      "steadily a line rises, the better distance tells time."),
     ("maps.png", "A map of the documents", "Each point a document, on its first two principal "
      "components."),
-    ("loss.png", "Training loss", "Multiple Negatives Ranking Loss by step, and its running mean."),
+    ("loss.png", "Training loss", "Multiple Negatives Ranking Loss by step, and its running mean. Dips are the "
+     "last, smaller batches of an epoch: fewer negatives to tell apart."),
 )  # fmt: skip
 
 BASE_COLOR, TUNED_COLORS = "#8a8a8a", ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce")
@@ -373,7 +374,7 @@ PAGE = string.Template("""<!doctype html>
  th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #1c1c1c; font-size: .9rem }
  tbody tr:nth-child(even) { background: #f6f6f4 } td { font-variant-numeric: tabular-nums } td.best { font-weight: 700 }
  img { max-width: 100%; height: auto } figure { margin: 0 } figcaption, dl, .small { color: #555; font-size: .9rem }
- dt { font-weight: 600 } dd { margin: 0 0 .4rem 0 }
+ summary { cursor: pointer } dt { font-weight: 600 } dd { margin: 0 0 .4rem 0 }
 </style></head><body>
 <h1>$title</h1>
 <p class="small">$corpus</p>
@@ -384,7 +385,7 @@ $note
 $rows</tbody></table>
 <p class="small">The best of each column is bold. Centred: the mean of all passages subtracted from each, no training;
 what tuning gains beyond the centred base is what it learned of the corpus.</p>
-<dl>$definitions</dl>
+<details><summary>What the columns mean</summary><dl>$definitions</dl></details>
 $figures
 <h2>How it was made</h2>
 $trainings
