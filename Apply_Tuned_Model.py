@@ -2,8 +2,8 @@
 
 Reads the metadata, the folder of chunk files and a sentence-transformers model. Writes <outputpath>/1790.parquet
 and so on (paperId, chunknumber, embedding), each whole or not at all; a decade that is there already, made by the
-same model from the same texts, is skipped. When all decades are done, <outputpath>/manifest.json says so: model,
-dimensions, counts, documents without passages.
+same model from the same texts, is skipped. When all decades asked for are done, <outputpath>/manifest.json says so:
+model, dimensions, counts, documents without passages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import corpus
 from corpus import ChunkFolder, Document, InputError, log
-from TuneEmbeddings import autocasting, pick_device
+from TuneEmbeddings import autocasting, check_length, pick_device, pick_precision
 
 EXAMPLE = (
     "python Apply_Tuned_Model.py -m models/para10/final -s 1790 -e 2030 -o embeddings/para10 -t metadata.tsv -r chunks"
@@ -65,6 +65,13 @@ def read_decade(documents: list[Document], chunks: ChunkFolder) -> tuple[list[st
     return paper_ids, numbers, texts
 
 
+def check_tsv_names(documents: list[Document]) -> None:
+    """Refuse quotation marks in paperIds: the original's TSV layout has no way to write them."""
+    for document in documents:
+        if '"' in document.paper_id:
+            raise InputError(f"paperId {document.paper_id!r} can't be written with --format tsv; use parquet.")
+
+
 class Encoder:
     """The model, loaded when the first decade needs it."""
 
@@ -77,6 +84,7 @@ class Encoder:
         import transformers
         from sentence_transformers import SentenceTransformer
 
+        transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         device = pick_device(self.args.device)
         precision = pick_inference_precision(self.args.precision, device)
@@ -86,8 +94,9 @@ class Encoder:
             first_line = str(error).strip().splitlines()[0]
             raise InputError(f"-m {self.args.modelpath} is not a model ({first_line}); give its folder.") from None
         if self.args.max_seq_length:
+            check_length(self.model, self.args.max_seq_length)
             self.model.max_seq_length = self.args.max_seq_length
-        self.autocast = autocasting(device, precision)
+        self.autocast, self.computed = autocasting(device, precision), f"{precision} on {device}"
         log.info("%s on %s in %s, %d tokens at most", self.args.modelpath, device, precision, self.model.max_seq_length)
 
     def encode(self, texts: list[str], progress):
@@ -107,18 +116,49 @@ class Encoder:
 
 def pick_inference_precision(requested: str, device: str) -> str:
     """Return the arithmetic of encoding: fp16 on a GPU (finer than bf16, and embeddings don't overflow it)."""
-    from TuneEmbeddings import pick_precision
-
     if requested == "auto" and device != "cpu":
         return "fp16"
     return pick_precision(requested, device)
 
 
-def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encoder, settings: dict, progress) -> dict:
-    """Write one decade's file unless it is there, made from the same texts and settings; return its record."""
-    args = encoder.args
-    target = Path(args.outputpath) / f"{decade}.{args.format}"
-    record_file = Path(args.outputpath) / DECADE_RECORDS / f"{decade}.json"
+# ---------------------------------------------------------------- the folder
+
+
+def settings_of(args) -> dict:
+    """Return what a decade's vectors depend on beside its texts."""
+    names = ("format", "dtype", "precision", "max_seq_length", "limit")
+    return {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
+
+
+def read_records(folder: Path) -> dict[int, dict]:
+    """Return the records of the decades that are done, by decade."""
+    records = [corpus.read_json(path) for path in sorted((folder / DECADE_RECORDS).glob("*.json"))]
+    return {record["decade"]: record for record in sorted(records, key=lambda record: record["decade"])}
+
+
+def asked_for(decade: int, args) -> bool:
+    """Tell whether any year of the decade lies within -s and -e."""
+    after_start = args.startyear is None or decade + 10 > args.startyear
+    return after_start and (args.endyear is None or decade < args.endyear)
+
+
+def check_folder(folder: Path, args, settings: dict) -> None:
+    """Refuse to mix vectors of two models or formats in one folder, or to put a trial in place of whole decades."""
+    for decade, record in read_records(folder).items():
+        differs = [name for name, value in settings.items() if record.get(name) != value]
+        if differs and not asked_for(decade, args):
+            raise InputError(
+                f"{folder} holds the {decade}s made with another {differs[0]}; choose another -o, or embed these too."
+            )
+        if args.limit and record["limit"] is None:
+            raise InputError(f"{folder} holds whole decades; give a trial with --limit an -o of its own.")
+
+
+def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encoder, settings: dict, progress) -> None:
+    """Write one decade's file, then its record, unless both are there, made from the same texts and settings."""
+    folder = Path(encoder.args.outputpath)
+    target = folder / f"{decade}.{encoder.args.format}"
+    record_file = folder / DECADE_RECORDS / f"{decade}.json"
     paper_ids, numbers, texts = read_decade(documents, chunks)
     with_passages = set(paper_ids)
     record = {
@@ -130,37 +170,46 @@ def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encode
         "texts_sha256": text_digest(paper_ids, texts),
         **settings,
     }
-    if target.exists() and record_file.exists() and record.items() <= corpus.read_json(record_file).items():
+    before = corpus.read_json(record_file) if record_file.exists() else {}
+    if record.items() <= before.items() and file_size(target) == before["bytes"]:
         log.info("%s: there already, made from the same texts by the same model", target)
-        return corpus.read_json(record_file)
+        return
+    (folder / corpus.MANIFEST).unlink(missing_ok=True)  # from here on the folder isn't whole
     record_file.unlink(missing_ok=True)
-    target.unlink(missing_ok=True)
     if texts:
         vectors = encoder.encode(texts, progress)
-        record["dimensions"] = int(vectors.shape[1])
+        record |= {"dimensions": int(vectors.shape[1]), "computed": encoder.computed}
         corpus.write_embeddings(target, paper_ids, numbers, vectors)
-    corpus.write_json(record_file, record)
-    return record
+    if before and (before["file"] != target.name or not texts):
+        (folder / before["file"]).unlink(missing_ok=True)
+    corpus.write_json(record_file, record | {"bytes": file_size(target)})
 
 
-def write_manifest(folder: Path, args, started: float, chunks: ChunkFolder) -> None:
-    """Write manifest.json from all decade records of the folder.
+def file_size(path: Path) -> int | None:
+    """Return a file's size in bytes, None where there is none."""
+    return path.stat().st_size if path.exists() else None
+
+
+def write_manifest(folder: Path, args, started: float, done: dict[int, list[Document]], oddities: dict) -> None:
+    """Write manifest.json from the records of the decades done now and of those outside the years asked for.
 
     Array tasks may finish at the same moment; each looks again after writing, so the last manifest has all.
     """
     listed = None
-    while listed != (names := sorted((folder / DECADE_RECORDS).glob("*.json"))):
-        listed = names
-        records = sorted((corpus.read_json(name) for name in names), key=lambda record: record["decade"])
+    while listed != (found := read_records(folder)):
+        listed = found
+        records = [record for decade, record in found.items() if decade in done or not asked_for(decade, args)]
         facts = {
             "model": args.modelpath,
             "dimensions": next((r["dimensions"] for r in records if "dimensions" in r), None),
             "documents": sum(r["documents"] for r in records),
             "passages": sum(r["passages"] for r in records),
-            "oddities": chunks.counts(),
+            "oddities": oddities,
             "decades": records,
         }
         corpus.write_json(folder / corpus.MANIFEST, corpus.run_record(args, started, **facts))
+    for decade in found.keys() - {record["decade"] for record in records}:
+        log.warning("the metadata has no document of the %ds any more; manifest.json leaves them out", decade)
 
 
 def parse_args(argv: list[str] | None = None):
@@ -189,9 +238,11 @@ def main(argv: list[str] | None = None) -> int:
     decades = by_decade(documents[: args.limit])
     if not decades:
         raise InputError(f"{args.metadatapath} has no document of the years asked for; check -s and -e (exclusive).")
+    folder, settings = Path(args.outputpath), settings_of(args)
+    check_folder(folder, args, settings)
     chunks, encoder = ChunkFolder(args.rootfolder, args.encoding_errors), Encoder(args)
-    names = ("format", "dtype", "precision", "max_seq_length")
-    settings = {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
+    if args.format == "tsv":
+        check_tsv_names(documents)
 
     from tqdm import tqdm
 
@@ -200,10 +251,10 @@ def main(argv: list[str] | None = None) -> int:
             progress.set_postfix_str(f"{decade}s", refresh=False)
             embed_decade(decade, members, chunks, encoder, settings, progress)
     chunks.log_oddities()
-    if not any(len(list(Path(args.outputpath).glob(f"{d}.{args.format}"))) for d in decades):
+    if not any(read_records(folder)[decade]["passages"] for decade in decades):
         raise InputError("no document of the years asked for has a passage; check -t and -r.")
-    write_manifest(Path(args.outputpath), args, started, chunks)
-    log.info("%d decades in %s", len(decades), args.outputpath)
+    write_manifest(folder, args, started, decades, chunks.counts())
+    log.info("%d decades in %s", len(decades), folder)
     return 0
 
 

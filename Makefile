@@ -42,16 +42,31 @@ PYTHON3 ?= python3
 PYTHON ?= $(VENV)/bin/python
 PIP_FLAGS ?= --quiet
 
+ifneq ($(words $(OUTPUT)),1)
+$(error OUTPUT is '$(OUTPUT)'; it must be one folder name without spaces)
+endif
+
 SETTINGS := CONFIG METADATA CHUNKS OUTPUT START_YEAR END_YEAR SEED PAIRS_PER_YEAR TRAIN PARAPHRASE_SET BASE_MODEL \
   PAIRS_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS REPORT_FLAGS PYTHON3 VENV PYTHON PIP_FLAGS
 
+# What products depend on beside files. settings.txt changes only when one of these does, and then the steps run again.
+STEERING := METADATA CHUNKS START_YEAR END_YEAR SEED PAIRS_PER_YEAR BASE_MODEL PAIRS_FLAGS PARAPHRASE_FLAGS TUNE_FLAGS \
+  APPLY_FLAGS REPORT_FLAGS
+export STEERED := $(foreach name,$(STEERING),$(name) = $($(name));)
+
 YEARS = $(if $(START_YEAR),-s $(START_YEAR)) $(if $(END_YEAR),-e $(END_YEAR))
 CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS)
-INPUTS = $(METADATA) $(wildcard $(CONFIG)) corpus.py
+INPUTS = $(METADATA) $(OUTPUT)/settings.txt corpus.py
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)
 
-.PHONY: help settings setup demo pairs pairs-no-paraphrase paraphrase train-local apply-local report test test-fast \
+$(OUTPUT)/settings.txt: FORCE
+	@mkdir -p $(@D)
+	@tr ';' '\n' <<< "$$STEERED" > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+FORCE:
+
+.PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase paraphrase train-local apply-local report test test-fast \
   lint format clean clean-paid
 
 help: ## Show this list.
@@ -92,7 +107,7 @@ pairs: $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv ## Choose training pairs, some flag
 pairs-no-paraphrase: $(OUTPUT)/pairs/nopara.tsv ## Choose as many pairs a year, neighbouring passages only.
 
 $(OUTPUT)/pairs/para%.tsv: select_training_pairs_final.py $(INPUTS) | $(READY)
-	$(PYTHON) $< $(PAIRS_PER_YEAR) $(CORPUS) --paraphrase-share 0.$* --seed $(SEED) $(PAIRS_FLAGS) -o $@
+	$(PYTHON) $< $(PAIRS_PER_YEAR) $(CORPUS) --paraphrase-share $*e-2 --seed $(SEED) $(PAIRS_FLAGS) -o $@
 
 $(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py select_training_pairs_final.py \
     $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv $(INPUTS) | $(READY)
@@ -159,7 +174,7 @@ format: $(VENV)/.installed-dev
 # ---- cleaning -------------------------------------------------------------------------------------------------------
 
 clean: ## Delete pairs, embeddings and report; never paraphrases or models.
-	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/report
+	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/report $(OUTPUT)/settings.txt
 
 clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=yes.
 	@for journal in $(wildcard $(OUTPUT)/paraphrased/*.journal.jsonl); do \

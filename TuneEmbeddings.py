@@ -149,9 +149,10 @@ def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> b
         InputError: the folder holds another training, or an unfinished one and neither flag says what to do.
     """
     if overwrite:
-        for old in [folder / corpus.TRAINING_RECORD, folder / RECIPE, folder / "final", *checkpoints(folder)]:
-            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        return False
     if not (folder / RECIPE).exists():
+        if earlier_products(folder):
+            raise InputError(f"{folder} holds a model of unknown settings; choose another -o, or --overwrite it.")
         return False
     before = corpus.read_json(folder / RECIPE)
     changed = [f"{name} {before.get(name)} → {value}" for name, value in recipe.items() if before.get(name) != value]
@@ -160,11 +161,24 @@ def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> b
             f"{folder} holds a training with other settings ({'; '.join(changed)}); "
             "choose another -o, or pass --overwrite to delete it."
         )
-    if (folder / corpus.TRAINING_RECORD).exists():
+    if (folder / corpus.TRAINING_RECORD).exists() and (folder / "final").is_dir():
         return True
     if checkpoints(folder) and not resume:
         raise InputError(f"{folder} holds an unfinished training; pass --resume to go on or --overwrite to delete it.")
     return False
+
+
+def earlier_products(folder: Path) -> list[Path]:
+    """Return what an earlier training left in the folder, but for its recipe."""
+    products = [folder / corpus.TRAINING_RECORD, folder / "final", *checkpoints(folder)]
+    return [path for path in products if path.exists()]
+
+
+def start_anew(folder: Path, recipe: dict) -> None:
+    """Delete an earlier training, its recipe last: a folder without recipe but with a model is never continued."""
+    for old in earlier_products(folder):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    corpus.write_json(folder / RECIPE, recipe)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -214,12 +228,16 @@ def load_base_model(name: str, device: str):
 
 def check_length(model, asked: int | None) -> None:
     """Refuse a --max-seq-length for which the model has no positions."""
-    longest = getattr(model[0].model.config, "max_position_embeddings", None)
-    if asked and longest and asked > longest:
+    table = getattr(getattr(model[0].model, "embeddings", None), "position_embeddings", None)
+    if not asked or table is None:  # rotary positions, as in ModernBERT, need no table
+        return
+    # RoBERTa numbers positions from padding_idx + 1 on: of 514 rows 512 are usable.
+    longest = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    if asked > longest:
         raise InputError(f"--max-seq-length {asked}: this model has positions for {longest} tokens at most.")
 
 
-def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict):
+def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict, started: float):
     """Return a SentenceTransformerTrainer that writes whole checkpoints and no training text beside them."""
     import torch
     from datasets import Dataset
@@ -242,7 +260,7 @@ def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict):
         args=training_arguments(args, model.device.type, precision, steps),
         train_dataset=Dataset.from_dict({name: [row[name] for row in rows] for name in ("anchor", "positive")}),
         loss=MultipleNegativesRankingLoss(model),
-        callbacks=[follow_training()],
+        callbacks=[follow_training(started)],
     )
     for noisy in (PrinterCallback, ProgressCallback):  # a dict per logged step, on stdout
         trainer.remove_callback(noisy)
@@ -273,8 +291,8 @@ def training_arguments(args, device: str, precision: str, steps: int):
     )
 
 
-def follow_training():
-    """Return a callback that shows progress and marks a checkpoint once all of it is on disk."""
+def follow_training(started: float):
+    """Return a callback that shows progress and marks a checkpoint, with its time, once all of it is on disk."""
     from tqdm import tqdm
     from transformers import TrainerCallback
 
@@ -295,7 +313,7 @@ def follow_training():
 
         def on_save(self, arguments, state, control, **_):
             whole = Path(arguments.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
-            corpus.write_json(whole, {"step": state.global_step})
+            corpus.write_json(whole, {"step": state.global_step, "seconds": time.time() - started})
 
     return FollowTraining()
 
@@ -381,8 +399,6 @@ def main(argv: list[str] | None = None) -> int:
         (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
         log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
         return 0
-    folder.mkdir(parents=True, exist_ok=True)
-    corpus.write_json(folder / RECIPE, recipe)
 
     import transformers
 
@@ -394,16 +410,19 @@ def main(argv: list[str] | None = None) -> int:
     check_length(model, args.max_seq_length)
     own_length = model.max_seq_length
     log.info("%s on %s in %s", args.base_model, device, precision)
+    checkpoint = newest_whole_checkpoint(folder) if args.resume and not args.overwrite else None
+    if checkpoint:
+        log.info("going on from %s", checkpoint)
+        started -= corpus.read_json(checkpoint / WHOLE)["seconds"]  # the record tells the time of all runs together
+    else:
+        start_anew(folder, recipe)
 
     autocast = autocasting(device, precision)
     evaluator = binary_evaluator(held_rows, args.split_seed) if held_rows else None
     before = score(model, evaluator, autocast)
     log.info("held-out documents, before: %s", before)
 
-    trainer = build_trainer(model, train_rows, args, precision, recipe)
-    checkpoint = newest_whole_checkpoint(folder)
-    if checkpoint:
-        log.info("going on from %s", checkpoint)
+    trainer = build_trainer(model, train_rows, args, precision, recipe, started)
     model.max_seq_length = args.max_seq_length or own_length
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     model.max_seq_length = max(

@@ -2,7 +2,7 @@
 # `make settings` shows what is in force; a value on the command line wins: make pairs SEED=1
 
 # ---- the corpus ----
-# A tab-separated table with a header; columns paperId and year are needed, title and author are used where present.
+# A tab-separated table with a header; columns paperId and year are needed, others are welcome.
 #METADATA = data/metadata.tsv
 # One text file per document, <paperId>.txt, a line per passage: <index><TAB><text>.
 #CHUNKS = data/chunks
@@ -16,7 +16,7 @@
 #SEED = 0
 # No year gives more pairs than this; the years are levelled below it (select_training_pairs_final.py --help).
 #PAIRS_PER_YEAR = 400
-# Which model: para10 (10% of the pairs paraphrased), para20, any para<percent>, or nopara.
+# Which model: para10 (10% of the pairs paraphrased), para20, para with any other percentage, or nopara.
 #TRAIN = para10
 #PAIRS_FLAGS = --level-quantile 0.5
 

@@ -125,6 +125,11 @@ def log_settings(args: argparse.Namespace) -> None:
     log.info("settings: %s", "  ".join(f"{name}={value}" for name, value in vars(args).items()))
 
 
+def shortened(text: str, most: int = 24) -> str:
+    """Return enough of a cell to find it; in a mistaken file it may be a passage under a restricted licence."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
 def first_few(names: list[str]) -> str:
     """Return the first names of a list, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -214,12 +219,10 @@ class Document(NamedTuple):
     paper_id: str
     year: int
     filename: str
-    line: int
-    extra: dict[str, str]
 
 
 def read_metadata(
-    path: str | Path, start_year: int | None = None, end_year: int | None = None, keep: tuple[str, ...] = ()
+    path: str | Path, start_year: int | None = None, end_year: int | None = None
 ) -> tuple[list[Document], Counter]:
     """Read the metadata TSV.
 
@@ -228,7 +231,6 @@ def read_metadata(
 
     Args:
         start_year, end_year: keep documents with start_year <= year < end_year.
-        keep: names of further columns wanted in Document.extra, where the file has them.
     Returns:
         The documents in file order, and how many rows were skipped for which reason.
     Raises:
@@ -245,8 +247,7 @@ def read_metadata(
             continue
         filename = row.get("FILENAME", "").strip() or f"{paper_id}.txt"
         check_inside(path, number, paper_id, filename)
-        extra = {column: row[column] for column in keep if column in row}
-        documents.append(Document(paper_id, whole_year(row), filename, number, extra))
+        documents.append(Document(paper_id, whole_year(row), filename))
     return documents, skipped
 
 
@@ -256,9 +257,8 @@ def metadata_rows(path: str | Path):
     header = [unquoted(cell) for cell in lines[0].removesuffix("\r").split("\t")]
     for column in ("paperId", "year"):
         if column not in header:
-            raise InputError(
-                f"{path}, line 1: no column {column!r} among {header}; the header names it, tab-separated."
-            )
+            found = ", ".join(shortened(name) for name in header[:8])
+            raise InputError(f"{path}, line 1: no column {column!r} among {found}; the header names it, tab-separated.")
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
@@ -296,7 +296,7 @@ def check_inside(path: str | Path, number: int, *names: str) -> None:
     for name in names:
         if "/" in name or ".." in name or os.path.isabs(name) or "\0" in name:
             raise InputError(
-                f"{path}, line {number}: {name!r} holds '/' or '..' and could lead out of the chunk folder; "
+                f"{path}, line {number}: {name!r} holds '/', '..' or NUL and could lead out of the chunk folder; "
                 "rename the document and its file."
             )
 
@@ -423,11 +423,11 @@ def read_pairs(path: str | Path) -> list[dict[str, str]]:
     reader = csv.DictReader(
         io.StringIO(decode(Path(path).read_bytes(), path), newline=""), delimiter="\t", strict=True, restkey="more"
     )
-    absent = [column for column in PAIR_COLUMNS if column not in (reader.fieldnames or ())]
-    if absent:
-        raise InputError(f"{path}, line 1: no column {', '.join(absent)}; a pair table has {', '.join(PAIR_COLUMNS)}.")
     rows = []
     try:
+        absent = [column for column in PAIR_COLUMNS if column not in (reader.fieldnames or ())]
+        if absent:
+            raise InputError(f"{path}, line 1: no column {', '.join(absent)}; they are {', '.join(PAIR_COLUMNS)}.")
         for row in reader:
             check_pair(row, path, reader.line_num)
             rows.append(row)
@@ -439,11 +439,14 @@ def read_pairs(path: str | Path) -> list[dict[str, str]]:
 
 
 def check_pair(row: dict[str, str], path: str | Path, number: int) -> None:
-    """Refuse a row that is cut off, holds an empty text, or is of a category that isn't known."""
+    """Refuse a row that is cut off, holds an empty text, or is of an unknown category or year."""
     if "more" in row or None in row.values():
         raise InputError(f"{path}, line {number}: not as many cells as the header; make the table again.")
     if row["category"] not in CATEGORIES:
-        raise InputError(f"{path}, line {number}: category {row['category']!r} is none of {', '.join(CATEGORIES)}.")
+        category = shortened(row["category"])
+        raise InputError(f"{path}, line {number}: category {category!r} is none of {', '.join(CATEGORIES)}.")
+    if whole_year(row) is None:
+        raise InputError(f"{path}, line {number}: year {shortened(row['year'])!r} is not a whole number; correct it.")
     for column in ("anchor", "positive"):
         if not row[column].strip():
             raise InputError(f"{path}, line {number}: the {column} is empty; make the table again with its script.")
@@ -506,9 +509,10 @@ def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray
             flat = table["embedding"].combine_chunks()
             vectors = flat.flatten().to_numpy().reshape(len(table), flat.type.list_size)
         paper_ids, chunk_numbers = table["paperId"].to_pylist(), table["chunknumber"].to_numpy()
-    except (pa.ArrowException, KeyError, ValueError) as error:
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        fault = str(error).splitlines()[0]
         raise InputError(
-            f"{path} is not an embedding file ({error}); make it again with Apply_Tuned_Model.py."
+            f"{path} is not an embedding file ({fault}); make it again with Apply_Tuned_Model.py."
         ) from None
     vectors = vectors.astype(np.float32, copy=False)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))

@@ -1,7 +1,7 @@
 """Compare representations of the corpus on documents no model was trained on, and on its timeline.
 
 Reads two or more embedding folders made by Apply_Tuned_Model.py, given as NAME=FOLDER, the untuned base model
-first; the metadata (paperId, year, title where there is one); and the training.json of each tuned model, which
+first; the metadata (paperId, year); and the training.json of each tuned model, which
 names the held-out documents and holds the loss. Writes <output>/report.html (one file, opens from disk), PNG
 figures, and evaluation.json. Every representation is also shown centred: the mean of all passages subtracted,
 which needs no training and is the yardstick that tuning has to beat.
@@ -153,8 +153,11 @@ def document_means(vectors, passages: Passages):
 
 def held_out_documents(training_files: list[str], passages: Passages) -> list[int]:
     """Return the indices of documents that every training held out. InputError where there are none."""
-    held = [set(corpus.read_json(path)["held_out_documents"]) for path in training_files]
-    common = set.intersection(*held)
+    records = [corpus.read_json(path) for path in training_files]
+    for path, record in zip(training_files, records):
+        if "held_out_documents" not in record:
+            raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
+    common = set.intersection(*(set(record["held_out_documents"]) for record in records))
     indices = [i for i, paper_id in enumerate(passages.paper_ids) if paper_id in common]
     if len(indices) < 2:
         raise InputError(f"{', '.join(training_files)}: fewer than two held-out documents in common; train with more.")
@@ -202,15 +205,23 @@ def next_passage_ranks(vectors, queries, targets):
 
 
 def partner_average_precision(vectors, queries, targets, seed: int) -> float:
-    """Return the average precision of true next passages among five false partners each (targets rolled by 1 to 5)."""
+    """Return the average precision of true next passages among five false partners each (targets rolled by 1 to 5).
+
+    A passage is often the query of one pair and the target of another; where rolling gives it itself, or its true
+    partner again, that false pair is left out.
+    """
     import numpy as np
     from sklearn.metrics import average_precision_score
 
     order = np.random.default_rng(seed).permutation(len(queries))
-    anchors, partners = vectors[queries[order]], vectors[targets[order]]
-    scores = [(anchors * np.roll(partners, -shift, axis=0)).sum(axis=1) for shift in range(FALSE_PARTNERS + 1)]
-    labels = np.repeat([1] + [0] * FALSE_PARTNERS, len(queries))
-    return float(average_precision_score(labels, np.concatenate(scores)))
+    anchors, true = queries[order], targets[order]
+    scores, labels = [(vectors[anchors] * vectors[true]).sum(axis=1)], [np.ones(len(true))]
+    for shift in range(1, FALSE_PARTNERS + 1):
+        partners = np.roll(true, -shift)
+        false = (partners != anchors) & (partners != true)
+        scores.append((vectors[anchors[false]] * vectors[partners[false]]).sum(axis=1))
+        labels.append(np.zeros(false.sum()))
+    return float(average_precision_score(np.concatenate(labels), np.concatenate(scores)))
 
 
 def timeline_correlation(documents, years, most_years: int | None = None) -> float | None:
@@ -224,13 +235,13 @@ def timeline_correlation(documents, years, most_years: int | None = None) -> flo
     if most_years is not None:
         near = apart <= most_years
         apart, distance = apart[near], distance[near]
-    if len(set(apart.tolist())) < 2:
+    if len(apart) == 0 or np.ptp(apart) == 0 or np.ptp(distance) == 0:
         return None
     return float(spearmanr(apart, distance).statistic)
 
 
-def measure(representation: Representation, passages: Passages, held: list[int], seed: int) -> dict[str, float | None]:
-    """Return all METRICS of one representation."""
+def measure(representation: Representation, passages: Passages, held: list[int], some: list[int], seed: int) -> dict:
+    """Return all METRICS of one representation; `some` are the documents whose pairs make the timeline."""
     import numpy as np
 
     rows = held_out_rows(passages, held)
@@ -239,9 +250,6 @@ def measure(representation: Representation, passages: Passages, held: list[int],
         raise InputError(f"held-out documents have only {len(queries)} neighbouring passages; hold out more of them.")
     vectors = representation.passages[rows]
     ranks = next_passage_ranks(vectors, queries, targets)
-    some = np.arange(len(passages.years))
-    if len(some) > MOST_DOCUMENTS:
-        some = np.sort(np.random.default_rng(seed).choice(some, MOST_DOCUMENTS, replace=False))
     documents, years = representation.documents, passages.years
     return {
         "mrr_at_10": float(np.where(ranks <= 10, 1 / ranks, 0).mean()),
@@ -485,6 +493,8 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(
             f"{len(args.training)} --training for {len(args.representations) - 1} tuned folders; give one each."
         )
+    if len({item.partition("=")[0] for item in args.representations}) < len(args.representations):
+        raise InputError("two representations have the same NAME; give each its own.")
     documents, _ = corpus.read_metadata(args.metadatapath)
     year_of = {document.paper_id: document.year for document in documents}
 
@@ -496,14 +506,14 @@ def main(argv: list[str] | None = None) -> int:
     names = [representation.name for representation in plain]
     trainings = {name: corpus.read_json(path) for name, path in zip(names[1:], args.training)}
     held = held_out_documents(args.training, passages)
+    some = sorted(random.Random(args.seed).sample(range(len(passages.years)), min(MOST_DOCUMENTS, len(passages.years))))
     measured = {}
     for representation in all_representations:
-        measured[representation.name] = measure(representation, passages, held, args.seed)
+        measured[representation.name] = measure(representation, passages, held, some, args.seed)
         shown = [f"{key} {value:.3f}" for key, value in measured[representation.name].items() if value is not None]
         log.info("%s: %s", representation.name, ", ".join(shown))
 
     folder = Path(args.output)
-    some = sorted(random.Random(args.seed).sample(range(len(passages.years)), min(MOST_DOCUMENTS, len(passages.years))))
     years = passages.years[some]
     drawn = [r._replace(documents=r.documents[some]) for r in plain]
     draw_heat_maps(drawn, years, folder / "heat_maps.png")

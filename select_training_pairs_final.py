@@ -102,13 +102,37 @@ def year_limit(sizes: list[int], most: int, quantile: float) -> int:
 
 
 def level_years(candidates: list[Candidate], most: int, quantile: float) -> list[Candidate]:
-    """Keep of each year the pairs of lowest rank, as many as year_limit allows."""
+    """Keep of each year the pairs of lowest rank, as many as year_limit allows. InputError where there are none."""
     years = by_year(candidates)
     if not years:
-        raise InputError("no document has a passage to pair; check -t, -r and the years.")
+        raise InputError("no document has passages to pair; check -t, -r, the years and --paraphrase-share.")
     limit = year_limit([len(pairs) for pairs in years.values()], most, quantile)
-    log.info("levelling: at most %d pairs from each of %d years", limit, len(years))
     return [pair for pairs in years.values() for pair in pairs[:limit]]
+
+
+def choose_pairs(candidates: list[Candidate], most: int, quantile: float, share: float) -> list[Candidate]:
+    """Level the years and drop the one-passage documents for which the paraphrase share has no room.
+
+    What is dropped is made up for from the same years, so the years are levelled again until nothing is dropped.
+    """
+    dropped = 0
+    while True:
+        pairs = level_years(candidates, most, quantile)
+        surplus = surplus_singles(pairs, share)
+        if not surplus:
+            break
+        dropped += len(surplus)
+        candidates = [pair for pair in candidates if pair.document.paper_id not in surplus]
+    if dropped:
+        log.warning(
+            "%d one-passage documents dropped: they can only be paraphrased, and --paraphrase-share %g has room for no "
+            "more",
+            dropped,
+            share,
+        )
+    years = Counter(pair.document.year for pair in pairs)
+    log.info("levelled: %d years, at most %d pairs from each", len(years), max(years.values()))
+    return pairs
 
 
 # ---------------------------------------------------------------- which pairs are paraphrased
@@ -133,30 +157,22 @@ def paraphrase_totals(pairs: int, share: float) -> tuple[int, int]:
     return paraphrased, round(paraphrased * SINGLE_SHARE)
 
 
-def drop_surplus_singles(pairs: list[Candidate], share: float) -> list[Candidate]:
-    """Drop one-passage documents, from the decades richest in them, until the paraphrase share has room for all.
+def surplus_singles(pairs: list[Candidate], share: float) -> set[str]:
+    """Return the paperIds of one-passage documents to drop, from the decades richest in them, until all fit the share.
 
     They can serve as single-synthetic only; keeping more than its share would let paraphrase drift with them.
     """
     singles = defaultdict(list)
     for pair in sorted(pairs, key=lambda c: (c.rank, c.document.paper_id)):
         if pair.is_single:
-            singles[pair.decade].append(pair)
-    sizes, kept, dropped = Counter(pair.decade for pair in pairs), len(pairs), set()
+            singles[pair.decade].append(pair.document.paper_id)
+    sizes, kept, surplus = Counter(pair.decade for pair in pairs), len(pairs), set()
     while sum(map(len, singles.values())) > paraphrase_totals(kept, share)[1]:
         richest = max(singles, key=lambda d: len(singles[d]) - share * SINGLE_SHARE * sizes[d])
-        dropped.add(singles[richest].pop().document.paper_id)
+        surplus.add(singles[richest].pop())
         sizes[richest] -= 1
         kept -= 1
-    if dropped:
-        log.warning(
-            "%d of %d one-passage documents dropped: they can only be paraphrased, and --paraphrase-share %g has room "
-            "for no more",
-            len(dropped),
-            sum(pair.is_single for pair in pairs),
-            share,
-        )
-    return [pair for pair in pairs if pair.document.paper_id not in dropped]
+    return surplus
 
 
 def assign_categories(pairs: list[Candidate], share: float) -> list[tuple[Candidate, str]]:
@@ -257,15 +273,14 @@ def main(argv: list[str] | None = None) -> int:
     corpus.log_skipped(documents, skipped)
     chunks = ChunkFolder(args.rootfolder, args.encoding_errors)
 
-    candidates, passages = read_candidates(documents[: args.limit], chunks, args.seed)
+    documents = documents[: args.limit]
+    candidates, passages = read_candidates(documents, chunks, args.seed)
     chunks.log_oddities()
     counts = {"documents": len(documents), "passages": passages, "skipped": skipped, **chunks.counts()}
     log.info("%d candidate pairs from %d passages", len(candidates), passages)
 
-    levelled = level_years(candidates, args.most, args.level_quantile)
-    chosen = assign_categories(drop_surplus_singles(levelled, args.paraphrase_share), args.paraphrase_share)
-    if not chosen:
-        raise InputError("no pair is left; every document has one passage and --paraphrase-share has no room for it.")
+    pairs = choose_pairs(candidates, args.most, args.level_quantile, args.paraphrase_share)
+    chosen = assign_categories(pairs, args.paraphrase_share)
     categories = log_categories(chosen)
 
     written = corpus.write_pairs(args.output, pair_rows(chosen, chunks))

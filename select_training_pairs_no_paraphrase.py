@@ -107,7 +107,7 @@ def parse_args(argv: list[str] | None = None):
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     corpus.log_settings(args)
-    wanted = Counter(int(row["year"]) for row in corpus.read_pairs(args.match)) if args.match else None
+    wanted = Counter(corpus.whole_year(row) for row in corpus.read_pairs(args.match)) if args.match else None
     documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
     corpus.log_skipped(documents, skipped)
     documents = documents[: args.limit]
@@ -115,15 +115,17 @@ def main(argv: list[str] | None = None) -> int:
 
     lengths = [len(chunks.passages(document)) for document in documents]
     chunks.log_oddities()
+    counts = {"documents": len(documents), "passages": sum(lengths), "skipped": skipped, **chunks.counts()}
     if wanted is not None:
         chosen = match_years(documents, lengths, wanted, args.seed)
         lacking = check_matched(chosen, wanted, args.allow_shortfall)
     else:
         candidates = [c for d, n in zip(documents, lengths) for c in successive_candidates(d, n, args.seed)]
         chosen, lacking = level_years(candidates, args.most, args.level_quantile), {}
+    if not chosen:
+        raise InputError(f"no pair is left: {args.match} is empty, or no document of its years has two passages.")
 
     written = corpus.write_pairs(args.output, pair_rows([(pair, "successive") for pair in chosen], chunks))
-    counts = {"documents": len(documents), "passages": sum(lengths), "skipped": skipped, **chunks.counts()}
     counts |= {"pairs": written, "pairs_lacking_by_year": lacking}
     corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, counts=counts))
     log.info("%d pairs in %s", written, args.output)

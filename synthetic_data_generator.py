@@ -11,6 +11,7 @@ The key is read from OPENAI_API_KEY; --base-url or OPENAI_BASE_URL name another 
 from __future__ import annotations
 
 import asyncio
+import csv
 import difflib
 import fcntl
 import hashlib
@@ -49,13 +50,19 @@ SHORT_SOURCE = 30  # words; a passage this short can hardly be condensed, so its
 MOST_SHARED_RUN = 0.5  # of a reply's words may stand in one run in the source, or it is a copy
 CLIENT_RETRIES = 5  # of the openai package, for busy servers and broken connections, with its own back-off
 
+# How a reply begins that speaks to the user or about the passage instead of restating it. Narrow on purpose: "The
+# passage of the bill" and "I cannot recommend" are ordinary prose.
 CHAT_FRAME = re.compile(
-    r"(sure|certainly|of course|okay|here('s| is| are)\b|i'm sorry|i apologi[sz]e|i can(no|')t|as an ai\b"
-    r"|(the|this|your) (original |above |given |revised |condensed )?(passage|text|paragraph|summary|sentence)\b"
-    r"|(condensed|revised|summary|rewritten)\b[^.]{0,30}:)",
+    r"(sure|certainly|of course|okay)[,!.:]|i'm sorry|i apologi[sz]e|as an ai\b"
+    r"|i can(no|')t (help|assist|fulfil|provide|comply|paraphrase|rewrite|summari[sz]e|condense)"
+    r"|here('s| is| are) [^.]{0,60}:|(condensed|revised|summary|rewritten)\b[^.]{0,30}:"
+    r"|in (rewriting|condensing|revising|this passage)\b"
+    r"|(the|this|your) (\w+ )?(passage|text|paragraph|summary|author|article) (effectively |clearly |also )?"
+    r"(is|was|can|could|says|states|describes|discusses|provides|explains|outlines|highlights|aims|conveys|mentions"
+    r"|emphasi[sz]es|suggests|presents|appears|seems)\b",
     re.IGNORECASE,
 )
-THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
+THINKING = re.compile(r"^.*</think>", re.DOTALL)  # some chat templates put the opening tag into the prompt
 
 
 class Request(NamedTuple):
@@ -116,8 +123,8 @@ def plan_row(row: dict[str, str], number: int, identity: str) -> Request:
 class Journal:
     """Every reply ever received for an output, one JSON object a line; appended, flushed and synced."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, model: str):
+        self.path, self.model = path, model
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = open(path, "a+b")
         try:
@@ -144,15 +151,17 @@ class Journal:
         """Return the entry on a line. InputError where the line is damaged, so that no paid reply is passed over."""
         try:
             entry = json.loads(line)
-            return entry if {"key", "verdict"} <= entry.keys() else {}["key"]
-        except (ValueError, KeyError, AttributeError):
-            raise InputError(f"{self.path}, line {number}: not a journal entry; mend or remove that line.") from None
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict) or not {"key", "verdict", "asked_model"} <= entry.keys():
+            raise InputError(f"{self.path}, line {number}: not a journal entry; mend or remove that line.")
+        return entry
 
     def count(self, entry: dict) -> None:
-        """Remember an entry as accepted or rejected."""
+        """Remember an entry as accepted, whichever model wrote it, or as a try of this model that was rejected."""
         if entry["verdict"] == "accepted":
             self.accepted[entry["key"]] = entry
-        else:
+        elif entry["asked_model"] == self.model:
             self.rejected.setdefault(entry["key"], []).append(entry["verdict"])
 
     def append(self, entry: dict) -> None:
@@ -202,7 +211,7 @@ class Paraphraser:
         self.client, self.journal, self.args = client, journal, args
         self.unsupported: set[str] = set()  # parameters the server refused once
         self.stop: Stop | None = None
-        self.failures = Counter()
+        self.failures, self.verdicts = Counter(), Counter()
 
     async def run(self, requests: list[Request], progress) -> None:
         """Ask for all requests, args.concurrency at a time. On Stop, calls under way are still journaled."""
@@ -217,16 +226,12 @@ class Paraphraser:
                 except Stop as stop:
                     self.stop = stop
                 progress.update(1)
-                progress.set_postfix_str(self.tally(requests), refresh=False)
+                tally = f"{self.verdicts['accepted']} accepted, {self.verdicts['rejected']} replies rejected"
+                progress.set_postfix_str(tally, refresh=False)
 
         await asyncio.gather(*(work() for _ in range(min(self.args.concurrency, len(requests)))))
         if self.stop:
             raise self.stop
-
-    def tally(self, requests: list[Request]) -> str:
-        done = sum(request.key in self.journal.accepted for request in requests)
-        tries = sum(len(self.journal.rejected.get(request.key, ())) for request in requests)
-        return f"{done} accepted, {tries} replies rejected"
 
     async def paraphrase(self, request: Request) -> None:
         """Ask until a reply is accepted or the row's tries, those of earlier runs counted in, are used up."""
@@ -239,6 +244,7 @@ class Paraphraser:
             entry = {
                 "key": request.key,
                 "verdict": verdict_on(text, choice.finish_reason if choice else None, request.source),
+                "asked_model": self.args.model,
                 "model": completion.model,
                 "system_prompt": request.prompt,
                 "temperature": temperature,
@@ -248,6 +254,7 @@ class Paraphraser:
                 "text": text,
             }
             self.journal.append(entry)
+            self.verdicts["accepted" if entry["verdict"] == "accepted" else "rejected"] += 1
             if entry["verdict"] == "accepted":
                 return
 
@@ -295,6 +302,8 @@ class Paraphraser:
                 if stop:
                     raise Stop(stop) from None
                 return self.failed(error)
+            except ValueError as error:  # a body cut off on its way is no JSON
+                return self.failed(error)
             if not hasattr(completion, "choices"):
                 raise Stop(f"{self.client.base_url} answers with a page, not with a completion; check --base-url.")
             return completion, parameters.get("temperature")
@@ -322,11 +331,19 @@ class Paraphraser:
         return None
 
 
+def server_address(asked: str | None) -> str | None:
+    """Return --base-url or OPENAI_BASE_URL, None for OpenAI's own. InputError where it holds a password or query."""
+    address = asked or os.environ.get("OPENAI_BASE_URL") or None
+    parts = urlsplit(address or "")
+    if "@" in parts.netloc or parts.query:
+        raise InputError(f"the address of {parts.hostname} holds a name or key; put the key into OPENAI_API_KEY.")
+    return address
+
+
 def open_client(base_url: str | None):
     """Return an AsyncOpenAI client. InputError where there is neither a key nor another server than OpenAI's."""
     import openai
 
-    base_url = base_url or os.environ.get("OPENAI_BASE_URL")
     key = os.environ.get("OPENAI_API_KEY")
     if not key and not base_url:
         raise InputError("no key: set OPENAI_API_KEY, or name a server of your own with --base-url.")
@@ -342,6 +359,9 @@ def ask_for_missing(requests: list[Request], journal: Journal, args) -> Counter:
         if request.key not in journal.accepted and len(journal.rejected.get(request.key, ())) < args.tries
     ]
     log.info("%d rows to be paraphrased, %d of them to be asked for", len(requests), len(missing))
+    writers = Counter(journal.accepted[r.key]["asked_model"] for r in requests if r.key in journal.accepted)
+    for model in writers.keys() - {args.model}:
+        log.warning("%d paraphrases kept from an earlier run were written by %s", writers[model], model)
     if not missing:
         return Counter()
     try:
@@ -380,13 +400,20 @@ def paraphrased_rows(rows: list[dict[str, str]], requests: list[Request], journa
         yield {column: (row | added)[column] for column in corpus.PARAPHRASED_COLUMNS}
 
 
-def log_rejects(lacking: list[Request], rows: list[dict[str, str]], journal: Journal) -> None:
-    """Log how many rows are without paraphrase, and why their replies were rejected."""
+def write_rejects(path: Path, lacking: list[Request], rows: list[dict[str, str]], journal: Journal) -> None:
+    """List every row without a paraphrase, its tries and why the replies were rejected; remove a list that is past."""
     if not lacking:
+        path.unlink(missing_ok=True)
         return
-    reasons = Counter(reason for request in lacking for reason in journal.rejected.get(request.key, ()))
+    with corpus.replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as table:
+        writer = csv.writer(table, delimiter="\t", lineterminator="\n")
+        writer.writerow(("pair", "paperId", "category", "cell", "rejected_replies"))
+        for request in lacking:
+            row, reasons = rows[request.row], journal.rejected.get(request.key, [])
+            writer.writerow((request.row + 1, row["paperId"], row["category"], request.cell, "; ".join(reasons)))
     named = corpus.first_few([rows[request.row]["paperId"] for request in lacking])
-    log.warning("%d rows without a paraphrase: %s", len(lacking), named)
+    log.warning("%d rows without a paraphrase: %s; all of them in %s", len(lacking), named, path)
+    reasons = Counter(reason for request in lacking for reason in journal.rejected.get(request.key, ()))
     for reason, count in reasons.most_common():
         log.warning("  %4d replies rejected: %s", count, reason)
 
@@ -431,13 +458,14 @@ def parse_args(argv: list[str] | None = None):
 @corpus.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
+    args.base_url = server_address(args.base_url)
     corpus.log_settings(args)
     rows = corpus.read_pairs(args.datasource)
     requests = plan_requests(rows, args.seed)
-    with Journal(Path(f"{args.output}.journal.jsonl")) as journal:
+    with Journal(Path(f"{args.output}.journal.jsonl"), args.model) as journal:
         failures = ask_for_missing(requests, journal, args)
         lacking = [request for request in requests if request.key not in journal.accepted]
-        log_rejects(lacking, rows, journal)
+        write_rejects(Path(f"{args.output}.rejects.tsv"), lacking, rows, journal)
         status = check_complete(lacking, failures, journal, args)
         if status == 0:
             table = paraphrased_rows(rows, requests, journal)

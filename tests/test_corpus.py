@@ -20,7 +20,7 @@ def passages(tmp_path, data, encoding_errors="strict", paper_id="a"):
     """Return what ChunkFolder reads from one chunk file of these bytes, and the folder."""
     (tmp_path / f"{paper_id}.txt").write_bytes(data)
     folder = ChunkFolder(tmp_path, encoding_errors)
-    return folder.passages(corpus.Document(paper_id, 1900, f"{paper_id}.txt", 2, {})), folder
+    return folder.passages(corpus.Document(paper_id, 1900, f"{paper_id}.txt")), folder
 
 
 # ---- metadata
@@ -71,9 +71,9 @@ def test_a_row_never_leads_out_of_the_folder(tmp_path, name, column):
 
 
 def test_lone_quotation_marks_swallow_nothing_and_quoted_cells_are_unquoted(tmp_path):
-    path = metadata(tmp_path, 'paperId\tyear\ttitle\na\t1790\t"Tis pity\nb\t1791\t"A ""true"" tale"\nc\t1792\t"x" y\n')
-    documents, _ = corpus.read_metadata(path, keep=("title", "author"))
-    assert [d.extra for d in documents] == [{"title": '"Tis pity'}, {"title": 'A "true" tale'}, {"title": '"x" y'}]
+    rows = 'a\t1790\t"Tis pity\n"b"\t"1791"\t"A ""true"" tale"\n"c ""d"""\t1792\t"x" y\n"e\t1793\t\n'
+    documents, _ = corpus.read_metadata(metadata(tmp_path, "paperId\tyear\ttitle\n" + rows))
+    assert [(d.paper_id, d.year) for d in documents] == [("a", 1790), ("b", 1791), ('c "d"', 1792), ('"e', 1793)]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_crlf_and_byte_order_mark_are_read_normally(tmp_path):
 def test_no_file_is_skipped_counted_and_named(tmp_path, caplog):
     folder = ChunkFolder(tmp_path)
     for i in range(7):
-        assert folder.passages(corpus.Document(f"gone{i}", 1900, f"gone{i}.txt", 2, {})) == []
+        assert folder.passages(corpus.Document(f"gone{i}", 1900, f"gone{i}.txt")) == []
     assert folder.counts()["documents_without_file"] == 7
     folder.log_oddities()
     assert "7 documents without a chunk file, skipped: gone0, gone1, gone2, gone3, gone4 and 2 more" in caplog.text
@@ -186,6 +186,11 @@ def test_pairs_come_back_exactly_through_pandas_and_our_reader(tmp_path_factory,
         ("paperId\tyear\tanchor\tpositive\tcategory\na\t1\tb\tc\tother\n", "line 2: category 'other'"),
         ("paperId\tyear\tanchor\tpositive\tcategory\na\t1\tb\tc\n", "line 2: not as many cells"),
         ("paperId\tyear\tanchor\tpositive\tcategory\na\t1\t\tc\tsuccessive\n", "line 2: the anchor is empty"),
+        (
+            "paperId\tyear\tanchor\tpositive\tcategory\na\tx\tb\tc\tsuccessive\n",
+            "line 2: year 'x' is not a whole number",
+        ),
+        ('"paperId\tyear\n', "line 1: unexpected end of data"),
         ('paperId\tyear\tanchor\tpositive\tcategory\na\t1\t"b\tc\tsuccessive\n', "line 2: unexpected end of data"),
     ],
 )
@@ -234,6 +239,33 @@ def test_a_broken_embedding_file_gets_one_sentence(tmp_path):
     (tmp_path / "1790.parquet").write_bytes(b"not parquet")
     with pytest.raises(InputError, match=r"1790\.parquet is not an embedding file"):
         corpus.read_embeddings(tmp_path / "1790.parquet")
+
+
+def test_a_missing_embedding_file_gets_one_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"1790\.parquet is not an embedding file"):
+        corpus.read_embeddings(tmp_path / "1790.parquet")
+
+
+@pytest.mark.parametrize("read", [corpus.read_pairs, corpus.read_metadata])
+def test_errors_hold_no_more_of_a_text_than_the_words_to_find_it(tmp_path, read):
+    passage = "a passage under a restricted licence that nobody may print"
+    path = metadata(tmp_path, f"paperId\tyear\tanchor\tpositive\tcategory\na\t1\tb\tc\t{passage}\n")
+    if read is corpus.read_metadata:
+        path = metadata(tmp_path, f"0\t{passage}\n")
+    with pytest.raises(InputError) as error:
+        read(path)
+    assert passage[:20] in str(error.value) and "restricted licence" not in str(error.value)
+
+
+def test_counts_of_skipped_rows_and_odd_files_are_logged_once(tmp_path, caplog):
+    caplog.set_level("INFO", logger="tunedembeddings")
+    path = metadata(tmp_path, "paperId\tyear\na\t1900\n\t1900\nb\tn.d.\n")
+    corpus.log_skipped(*corpus.read_metadata(path))
+    assert "1 documents; 1 skipped (empty paperId); 1 skipped (year not a whole number)" in caplog.text
+    folder = passages(tmp_path, b"3\to\0ne\n")[1]
+    folder.log_oddities()
+    assert caplog.text.count("not 0, 1, 2 … (file order kept): a") == 1
+    assert caplog.text.count("1 NUL bytes removed") == 1
 
 
 @pytest.mark.parametrize(("year", "decade"), [(1790, 1790), (1799, 1790), (2000, 2000), (-1, -10)])

@@ -51,12 +51,22 @@ def test_average_precision_is_one_where_neighbours_are_nearest_and_chance_where_
     assert abs(evaluate.partner_average_precision(random, many, many + 1, seed=0) - 1 / 6) < 0.02
 
 
+def test_no_passage_is_its_own_false_partner():
+    """Successive passages are query and target in turn; orthogonal ones tell nothing, so the score is that of ties."""
+    queries = np.arange(20)
+    vectors = np.eye(21, dtype=np.float32)
+    positives = len(queries)
+    score = evaluate.partner_average_precision(vectors, queries, queries + 1, seed=0)
+    assert positives / (positives * 6) <= score <= positives / (positives * 6 - 12)  # all tie: the share of positives
+
+
 def test_timeline_correlation_counted_by_hand():
     years = np.array([1900, 1910, 1930, 1970])
     assert evaluate.timeline_correlation(unit(years - 1900), years) == pytest.approx(1)
     # Years apart 10 30 70 20 60 40, ranks 1 3 6 2 5 4; angles 60 35 15 25 45 20, ranks 6 4 1 3 5 2: 1 − 6·56/210.
     assert evaluate.timeline_correlation(unit([60, 0, 25, 45]), years) == pytest.approx(-0.6)
     assert evaluate.timeline_correlation(unit([0, 1]), np.array([1900, 1900])) is None
+    assert evaluate.timeline_correlation(unit([5, 5, 5]), np.array([1900, 1910, 1950])) is None
 
 
 def test_near_pairs_leave_out_distant_ones():
@@ -127,6 +137,16 @@ def test_an_unfinished_folder_is_refused(evaluated, capsys):
     folder, run = evaluated
     (folder / "tuned/manifest.json").unlink()
     assert run() == 2 and "the folder is not complete" in capsys.readouterr().err
+
+
+def test_two_representations_of_one_name_and_a_wrong_record_are_refused(evaluated, capsys):
+    folder, run = evaluated
+    training, metadata = ["--training", str(folder / "training.json")], ["-t", str(folder / "words/metadata.tsv")]
+    twice = [f"base={folder / 'base'}", f"base={folder / 'tuned'}"]
+    assert evaluate.main([*twice, *training, *metadata, "-o", str(folder / "r")]) == 2
+    assert "the same NAME" in capsys.readouterr().err
+    corpus.write_json(folder / "training.json", {"recipe": 1})
+    assert run() == 2 and "is not a training.json" in capsys.readouterr().err
 
 
 def test_metadata_of_another_corpus_is_refused(evaluated, word_corpus, capsys):

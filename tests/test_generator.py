@@ -168,7 +168,15 @@ SOURCE = " ".join(f"word{i}" for i in range(60))
         (SOURCE, "stop", "copy of the source"),
         (" ".join(SOURCE.split()[:20]), "stop", "copy of the source"),
         (SOURCE.replace("word", "term"), "stop", "not shorter than the source"),
-        ("The passages of the Alps were closed.", "stop", "accepted"),
+        ("Sure, trade grew.", "stop", "talks about the passage"),
+        ("Here is a condensed version: trade grew.", "stop", "talks about the passage"),
+        ("I cannot help with that.", "stop", "talks about the passage"),
+        ("The author describes trade.", "stop", "talks about the passage"),
+        ("Surely the nation will grow.", "stop", "accepted"),
+        ("I cannot recommend this bill.", "stop", "accepted"),
+        ("The passage of the bill was delayed.", "stop", "accepted"),
+        ("Here is where the treaty began.", "stop", "accepted"),
+        ("The sentence was commuted.", "stop", "accepted"),
     ],
 )
 def test_verdicts(text, finish_reason, verdict):
@@ -183,6 +191,7 @@ def test_a_very_short_source_needs_no_shorter_paraphrase():
     ("reply", "text"),
     [
         ("<think>hm\nhm</think>\nTrade\tgrew.\r\n", "Trade grew."),
+        ("hm, hm</think>Trade grew.", "Trade grew."),
         ('"Trade grew."', "Trade grew."),
         ('"Trade" and "war"', '"Trade" and "war"'),
     ],
@@ -308,6 +317,49 @@ def test_without_key_and_server_it_says_what_to_set(table, capsys, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert generator.main(["-d", str(table), "-o", str(table.parent / "out.tsv")]) == 2
     assert "set OPENAI_API_KEY" in capsys.readouterr().err
+
+
+def test_a_reply_cut_off_on_its_way_fails_its_row_and_no_other(table, server, capsys):
+    cut = iter([(200, '{"id": "chatcmpl')])
+    lock = threading.Lock()
+
+    def reply(request):
+        with lock:
+            return next(cut, None) or shorten(request)
+
+    server.reply = reply
+    assert run(table, server, "--concurrency", "4") == (1, None)
+    assert "1 rows lack a paraphrase" in capsys.readouterr().err and len(journal_of(table)) == FLAGGED - 1
+    assert run(table, server)[0] == 0 and len(server.requests) == FLAGGED + 1
+
+
+def test_another_model_gets_tries_of_its_own_and_keeps_what_was_paid_for(table, server, caplog):
+    server.reply = lambda request: "" if "passage 2" in request["messages"][-1]["content"] else shorten(request)
+    assert run(table, server)[0] == 1
+    server.requests.clear()
+    server.reply = shorten
+    status, rows = run(table, server, "--model", "better")
+    assert status == 0 and len(rows) == 23 and {request["model"] for request in server.requests} == {"better"}
+    assert len(server.requests) == 2 and "18 paraphrases kept from an earlier run were written by m" in caplog.text
+
+
+def test_every_row_without_paraphrase_is_listed(table, server):
+    server.reply = lambda request: ""
+    assert run(table, server)[0] == 1
+    listed = (table.parent / "paraphrased.tsv.rejects.tsv").read_text().splitlines()
+    assert len(listed) == 1 + FLAGGED and listed[1].split("\t")[:3] == ["2", "s0", "single-synthetic"]
+    assert listed[1].endswith("empty; empty; empty")
+    server.reply = shorten
+    assert run(table, server, "--tries", "4")[0] == 0
+    assert not (table.parent / "paraphrased.tsv.rejects.tsv").exists()
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@127.0.0.1:9/v1", "http://127.0.0.1:9/v1?key=secret"])
+def test_an_address_with_a_secret_in_it_is_refused_without_printing_it(table, capsys, caplog, address):
+    assert run(table, address) == (2, None)
+    captured = capsys.readouterr()
+    assert "put the key into OPENAI_API_KEY" in captured.err
+    assert "secret" not in captured.out + captured.err + caplog.text
 
 
 def test_the_key_goes_to_the_server_and_nowhere_else(table, server, capsys, monkeypatch):

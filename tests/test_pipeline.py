@@ -109,6 +109,17 @@ def test_a_changed_settings_file_makes_the_pairs_anew(make):
     assert "select_training" not in make("pairs").stdout
     make.config.write_text(make.config.read_text() + "PAIRS_PER_YEAR = 1\n")
     assert "select_training_pairs_final.py 1 " in make("pairs").stdout
+    assert "--seed 3" in make("pairs", "SEED=3").stdout  # and so does a setting on the command line
+    make.config.write_text(make.config.read_text() + "# a comment\n")
+    assert "select_training" not in make("pairs", "SEED=3").stdout
+
+
+@pytest.mark.parametrize(("name", "share"), [("para5", 0.05), ("para07", 0.07), ("para20", 0.2), ("para080", 0.8)])
+def test_the_number_in_a_models_name_is_its_percentage_of_paraphrase(make, name, share):
+    make("pairs", f"TRAIN={name}", f"PARAPHRASE_SET={name}", "PAIRS_FLAGS=")
+    rows = corpus.read_pairs(make.output / f"pairs/{name}.tsv")
+    flagged = sum(row["category"] in ("single-synthetic", "synthetic-pair") for row in rows)
+    assert abs(flagged - share * len(rows)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -117,6 +128,9 @@ def test_a_changed_settings_file_makes_the_pairs_anew(make):
         (["pairs", "METADATA=nowhere.tsv"], "There is no nowhere.tsv and no rule to make it"),
         (["pears"], "There is no pears and no rule to make it"),
         (["pairs", "CONFIG=nowhere.mk"], "CONFIG=nowhere.mk does not exist"),
+        (["pairs", "TRAIN=paraxx", "PARAPHRASE_SET=paraxx"], "--paraphrase-share: invalid fraction value: 'xxe-2'"),
+        (["clean", "OUTPUT="], "it must be one folder name without spaces"),
+        (["clean", "OUTPUT=my files"], "it must be one folder name without spaces"),
     ],
 )
 def test_what_cannot_be_made_is_named(make, words, complaint):

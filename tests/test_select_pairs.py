@@ -17,10 +17,7 @@ from corpus import Document, InputError
 
 def documents_of(lengths, first_year=1900, per_year=3):
     """Return (document, passages) for a corpus of these lengths, `per_year` documents a year."""
-    return [
-        (Document(f"d{i}", first_year + i // per_year, f"d{i}.txt", i + 2, {}), length)
-        for i, length in enumerate(lengths)
-    ]
+    return [(Document(f"d{i}", first_year + i // per_year, f"d{i}.txt"), length) for i, length in enumerate(lengths)]
 
 
 def candidates_of(corpus_, seed=0):
@@ -51,7 +48,7 @@ def test_every_placement_is_equally_likely():
 
 @given(st.integers(2, 200), seeds)
 def test_a_document_gives_one_pair_for_eight_passages(passages, seed):
-    found = final.document_candidates(Document("d", 1900, "d.txt", 2, {}), passages, seed)
+    found = final.document_candidates(Document("d", 1900, "d.txt"), passages, seed)
     if found[0].is_random:
         assert passages <= 20 and len(found) == 1 and found[0].first != found[0].second
     else:
@@ -61,7 +58,7 @@ def test_a_document_gives_one_pair_for_eight_passages(passages, seed):
 
 
 def test_documents_of_one_passage_and_of_none():
-    document = Document("d", 1900, "d.txt", 2, {})
+    document = Document("d", 1900, "d.txt")
     assert final.document_candidates(document, 0, 0) == []
     (only,) = final.document_candidates(document, 1, 0)
     assert only.is_single and not only.is_random
@@ -116,7 +113,7 @@ def test_limits_counted_by_hand(sizes, most, quantile, limit):
 def test_no_year_exceeds_the_limit_and_none_is_cut_below_it(corpus_, most, quantile, seed):
     pairs = candidates_of(corpus_, seed)
     if not pairs:
-        with pytest.raises(InputError, match="no document has a passage"):
+        with pytest.raises(InputError, match="no document has passages"):
             final.level_years(pairs, most, quantile)
         return
     before = Counter(c.document.year for c in pairs)
@@ -131,7 +128,7 @@ def test_no_year_exceeds_the_limit_and_none_is_cut_below_it(corpus_, most, quant
 @given(corpora, st.floats(0, 0.9), seeds)
 @settings(max_examples=200)
 def test_the_share_of_paraphrase_is_exact_and_even_over_the_decades(corpus_, share, seed):
-    pairs = final.drop_surplus_singles(candidates_of(corpus_, seed), share)
+    pairs = without_surplus(candidates_of(corpus_, seed), share)
     eligible = [c for c in pairs if not c.is_random]
     if round(len(pairs) * share) > len(eligible):
         with pytest.raises(InputError, match="--paraphrase-share"):
@@ -155,6 +152,11 @@ def test_the_share_of_paraphrase_is_exact_and_even_over_the_decades(corpus_, sha
             assert abs(flagged - share * len(group)) < 1 + 1e-9
 
 
+def without_surplus(pairs, share):
+    surplus = final.surplus_singles(pairs, share)
+    return [pair for pair in pairs if pair.document.paper_id not in surplus]
+
+
 def all_free(chosen, share):
     """Tell whether each decade has room for its share and no more one-passage documents than it."""
     for decade in {c.decade for c, _ in chosen}:
@@ -165,18 +167,26 @@ def all_free(chosen, share):
 
 
 def test_too_many_one_passage_documents_are_dropped_not_drifted_with():
-    pairs = candidates_of(documents_of([1] * 50 + [16] * 50))
-    kept = final.drop_surplus_singles(pairs, 0.10)
-    chosen = Counter(category for _, category in final.assign_categories(kept, 0.10))
-    assert chosen["single-synthetic"] + chosen["synthetic-pair"] == round(0.10 * len(kept))
-    assert sum(c.is_single for c in kept) == chosen["single-synthetic"] > 0
+    pairs = final.choose_pairs(candidates_of(documents_of([1] * 50 + [16] * 50)), 1000, 1.0, 0.10)
+    chosen = Counter(category for _, category in final.assign_categories(pairs, 0.10))
+    assert chosen["single-synthetic"] + chosen["synthetic-pair"] == round(0.10 * len(pairs))
+    assert sum(c.is_single for c in pairs) == chosen["single-synthetic"] > 0
+
+
+def test_what_is_dropped_is_made_up_for_so_that_the_years_stay_level():
+    """Ten years of a hundred ordinary pairs each; three of them hold hundreds of one-passage documents as well."""
+    ordinary = [(Document(f"d{i}", 1900 + i % 10, f"d{i}.txt"), 16) for i in range(500)]
+    short = [(Document(f"s{i}", 1900 + i % 3, f"s{i}.txt"), 1) for i in range(1200)]
+    pairs = final.choose_pairs(candidates_of(ordinary + short), 80, 1.0, 0.10)
+    assert set(Counter(c.document.year for c in pairs).values()) == {80}
+    assert final.surplus_singles(pairs, 0.10) == set()
 
 
 @given(corpora, st.integers(1, 10), st.floats(0, 1), seeds, st.data())
 def test_adding_a_document_changes_as_little_as_possible(corpus_, most, quantile, seed, data):
     """Other years keep what they had; the document's own year gives up no more pairs than it brings."""
     year = data.draw(st.sampled_from(sorted({d.year for d, n in corpus_ if n} or {1900})))
-    new = Document("new", year, "new.txt", 999, {})
+    new = Document("new", year, "new.txt")
     if not candidates_of(corpus_, seed) or year not in {c.document.year for c in candidates_of(corpus_, seed)}:
         return
 
@@ -243,6 +253,7 @@ def test_the_record_lies_beside_the_table(corpus_folder):
 def test_limit_reads_so_many_documents(corpus_folder):
     _, rows = run_final(filled(corpus_folder), "100", "--level-quantile", "1", "--limit", "4")
     assert {row["paperId"] for row in rows} <= {"d0", "d1", "d2", "d3"}
+    assert json.loads((corpus_folder.folder / "pairs.tsv.json").read_text())["counts"]["documents"] == 4
 
 
 def test_a_corpus_of_missing_files_is_an_error_and_writes_nothing(corpus_folder, capsys):
@@ -250,7 +261,7 @@ def test_a_corpus_of_missing_files_is_an_error_and_writes_nothing(corpus_folder,
     (corpus_folder.chunks / "a.txt").unlink()
     status, rows = run_final(corpus_folder, "10")
     assert (status, rows) == (2, None)
-    assert "no document has a passage to pair" in capsys.readouterr().err
+    assert "no document has passages to pair" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line_on_stderr_and_status_2(corpus_folder, capsys):
@@ -307,6 +318,21 @@ def test_a_short_year_places_its_pairs_more_densely(corpus_folder):
     corpus.write_pairs(match, [dict(zip(corpus.PAIR_COLUMNS, ("x", 1900, "a", "b", "successive")))] * 4)
     status, plain = run_nopara(corpus_folder, "--match", str(match))
     assert status == 0 and len(plain) == 4
+
+
+def test_an_empty_set_to_match_is_an_error(corpus_folder, capsys):
+    corpus_folder.add("a", 1900, 8)
+    corpus.write_pairs(corpus_folder.folder / "match.tsv", [])
+    assert run_nopara(corpus_folder, "--match", str(corpus_folder.folder / "match.tsv")) == (2, None)
+    assert "no pair is left" in capsys.readouterr().err
+
+
+def test_odd_files_are_counted_once(corpus_folder):
+    corpus_folder.add("a", 1900, 8)
+    (corpus_folder.chunks / "a.txt").write_text("".join(f"{9 - i}\tpass\0age {i}\n" for i in range(8)))
+    assert run_nopara(corpus_folder, "5")[0] == 0
+    counts = json.loads((corpus_folder.folder / "nopara.tsv.json").read_text())["counts"]
+    assert (counts["nul_bytes_removed"], counts["documents_with_disordered_indices"]) == (8, 1)
 
 
 def test_without_a_set_to_match_the_years_are_levelled(corpus_folder):

@@ -178,6 +178,47 @@ def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_s
         np.testing.assert_allclose(got[name], value, atol=1e-6, err_msg=name)
 
 
+def test_a_folder_with_a_model_of_unknown_settings_is_left_alone(pairs, tiny_encoder, tmp_path, capsys):
+    folder = tmp_path / "model"
+    (folder / "checkpoint-7").mkdir(parents=True)
+    (folder / "checkpoint-7/model.safetensors").write_bytes(b"precious")
+    assert tune.main(command(pairs, tiny_encoder, folder, "--resume")) == 2
+    assert "holds a model of unknown settings" in capsys.readouterr().err
+    assert (folder / "checkpoint-7/model.safetensors").read_bytes() == b"precious"
+
+
+def test_overwrite_deletes_nothing_before_the_base_model_is_loaded(trained, capsys):
+    folder, table = trained
+    assert tune.main(command(table, "no/such-model", folder, "--overwrite")) == 2
+    assert (folder / "final/model.safetensors").exists() and (folder / "training.json").exists()
+
+
+def test_the_published_recipe_is_the_default():
+    args = tune.parse_args(["-d", "pairs.tsv", "-o", "model"])
+    assert (args.base_model, args.batch_size, args.epochs) == ("sentence-transformers/all-distilroberta-v1", 80, 9)
+    arguments = tune.training_arguments(args, "cpu", "fp32", 100)
+    assert (arguments.warmup_steps, arguments.batch_sampler) == (0.1, "no_duplicates")
+
+
+def test_roberta_has_two_positions_less_than_its_table():
+    import types
+
+    from transformers import RobertaConfig, RobertaModel
+
+    sizes = {
+        "vocab_size": 9,
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+    }
+    roberta = RobertaModel(RobertaConfig(max_position_embeddings=514, **sizes))
+    model = [types.SimpleNamespace(model=roberta)]
+    tune.check_length(model, 512)
+    with pytest.raises(corpus.InputError, match="positions for 512 tokens at most"):
+        tune.check_length(model, 513)
+
+
 def test_overwrite_starts_anew(pairs, tiny_encoder, tmp_path):
     folder = tmp_path / "model"
     assert tune.main(command(pairs, tiny_encoder, folder, "--limit", "40")) == 0
