@@ -425,9 +425,8 @@ def main(argv: list[str] | None = None) -> int:
     trainer = build_trainer(model, train_rows, args, precision, recipe, started)
     model.max_seq_length = args.max_seq_length or own_length
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    model.max_seq_length = max(
-        own_length, model.max_seq_length
-    )  # trained on short cuts, it still embeds whole passages
+    # Trained on passages cut short, it still embeds them whole.
+    model.max_seq_length = max(own_length, model.max_seq_length)
 
     after = score(model, evaluator, autocast)
     log.info("held-out documents, after:  %s", after)

@@ -177,7 +177,8 @@ class Journal:
 
 def clean(reply: str) -> str:
     """Return a reply as one line, without a reasoning model's thoughts or quotation marks around the whole."""
-    text = " ".join(THINKING.sub(" ", reply).replace("\0", "").split())
+    writable = reply.replace("\0", "").encode("utf-8", "replace").decode()  # JSON may hold half a surrogate pair
+    text = " ".join(THINKING.sub(" ", writable).split())
     if len(text) > 2 and text[0] + text[-1] in ('""', "“”") and not set(text[1:-1]) & set('"“”'):
         text = text[1:-1]
     return text

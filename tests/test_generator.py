@@ -192,6 +192,7 @@ def test_a_very_short_source_needs_no_shorter_paraphrase():
     [
         ("<think>hm\nhm</think>\nTrade\tgrew.\r\n", "Trade grew."),
         ("hm, hm</think>Trade grew.", "Trade grew."),
+        ("Trade\ud83d grew.\0", "Trade? grew."),
         ('"Trade grew."', "Trade grew."),
         ('"Trade" and "war"', '"Trade" and "war"'),
     ],
