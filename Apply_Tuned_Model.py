@@ -92,7 +92,10 @@ class Encoder:
             self.model = SentenceTransformer(self.args.modelpath, device=device)
         except (OSError, ValueError) as error:
             first_line = str(error).strip().splitlines()[0]
-            raise InputError(f"-m {self.args.modelpath} is not a model ({first_line}); give its folder.") from None
+            raise InputError(
+                f"-m {self.args.modelpath} can't be loaded ({first_line}); give a model's folder, or a name of the "
+                "Hugging Face hub on a machine that reaches it."
+            ) from None
         if self.args.max_seq_length:
             check_length(self.model, self.args.max_seq_length)
             self.model.max_seq_length = self.args.max_seq_length
@@ -148,7 +151,8 @@ def check_folder(folder: Path, args, settings: dict) -> None:
         differs = [name for name, value in settings.items() if record.get(name) != value]
         if differs and not asked_for(decade, args):
             raise InputError(
-                f"{folder} holds the {decade}s made with another {differs[0]}; choose another -o, or embed these too."
+                f"{folder} holds the {decade}s made with another {differs[0]}; choose another -o, delete the folder, or "
+                "embed these years too."
             )
         if args.limit and record["limit"] is None:
             raise InputError(f"{folder} holds whole decades; give a trial with --limit an -o of its own.")
@@ -214,14 +218,21 @@ def write_manifest(folder: Path, args, started: float, done: dict[int, list[Docu
 
 def parse_args(argv: list[str] | None = None):
     arguments = corpus.parser(__doc__, EXAMPLE)
-    arguments.add_argument("-m", "--modelpath", required=True, metavar="MODEL", help="folder of the model")
+    arguments.add_argument(
+        "-m", "--modelpath", required=True, metavar="MODEL", help="folder, or name on the Hugging Face hub"
+    )
     corpus.add_corpus_arguments(arguments)
     arguments.add_argument("-o", "--outputpath", required=True, metavar="FOLDER", help="where the decades' files go")
     how = arguments.add_argument_group("how")
     add = how.add_argument
     add("--format", choices=corpus.EMBEDDING_FORMATS, default="parquet", help="tsv: the original's, 3 times the size")
-    add("--dtype", choices=("float32", "float16"), default="float32", help="of the stored vectors (error 6e-5)")
-    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    add(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="of the stored vectors; float16 halves the files and errs by 6e-5 at most",
+    )
+    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one")
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--batch-size", type=corpus.positive_int, default=BATCH_SIZE, help="passages (default %(default)s)")
     add("--max-seq-length", type=corpus.positive_int, metavar="TOKENS", help="cut passages here (default the model's)")

@@ -8,9 +8,10 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.SECONDARY:
 .SUFFIXES:
 .DEFAULT_GOAL := help
+# One stage at a time: each uses all cores, or the GPU, by itself.
+.NOTPARALLEL:
 
 VENV ?= .venv
 CONFIG ?= config.mk
@@ -42,9 +43,16 @@ PYTHON3 ?= python3
 PYTHON ?= $(VENV)/bin/python
 PIP_FLAGS ?= --quiet
 
-ifneq ($(words $(OUTPUT)),1)
-$(error OUTPUT is '$(OUTPUT)'; it must be one folder name without spaces)
-endif
+# A comment behind a value leaves spaces at its end: OUTPUT = out  # mine
+override OUTPUT := $(strip $(OUTPUT))
+override METADATA := $(strip $(METADATA))
+override CHUNKS := $(strip $(CHUNKS))
+override TRAIN := $(strip $(TRAIN))
+override PARAPHRASE_SET := $(strip $(PARAPHRASE_SET))
+$(foreach name,OUTPUT METADATA CHUNKS,$(if $(filter 1,$(words $($(name)))),,\
+  $(error $(name) is '$($(name))'; it must be one name without spaces)))
+PERCENTAGES := $(foreach digit,0 1 2 3 4 5 6 7 8 9,para$(digit)%)
+$(if $(filter nopara $(PERCENTAGES),$(TRAIN)),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
 
 SETTINGS := CONFIG METADATA CHUNKS OUTPUT START_YEAR END_YEAR SEED PAIRS_PER_YEAR TRAIN PARAPHRASE_SET BASE_MODEL \
   PAIRS_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS REPORT_FLAGS PYTHON3 VENV PYTHON PIP_FLAGS
@@ -57,13 +65,17 @@ export STEERED := $(foreach name,$(STEERING),$(name) = $($(name));)
 YEARS = $(if $(START_YEAR),-s $(START_YEAR)) $(if $(END_YEAR),-e $(END_YEAR))
 CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS)
 INPUTS = $(METADATA) $(OUTPUT)/settings.txt corpus.py
+# Made on the way to another target, and kept.
+.PRECIOUS: $(OUTPUT)/pairs/%.tsv $(OUTPUT)/paraphrased/%.tsv $(OUTPUT)/models/%/training.json
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)
 
-$(OUTPUT)/settings.txt: FORCE
+# Newer than everything made whenever a setting or a chunk file changed, else left alone.
+$(OUTPUT)/settings.txt: FORCE | $(METADATA)
 	@mkdir -p $(@D)
 	@tr ';' '\n' <<< "$$STEERED" > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+	@if [ -n "$$(find $(CHUNKS) -newer $@ -print -quit)" ]; then touch $@; fi
 FORCE:
 
 .PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase paraphrase train-local apply-local report test test-fast \
@@ -115,7 +127,10 @@ $(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py select_traini
 
 # ---- 2. paraphrases -------------------------------------------------------------------------------------------------
 
-paraphrase: $(OUTPUT)/paraphrased/$(PARAPHRASE_SET).tsv ## Have the flagged cells paraphrased (OPENAI_API_KEY; costs).
+PARAPHRASED = $(if $(filter para%,$(TRAIN)),$(OUTPUT)/paraphrased/$(TRAIN).tsv)
+
+paraphrase: $(PARAPHRASED) ## Have the flagged cells paraphrased (OPENAI_API_KEY; costs).
+	@$(if $(PARAPHRASED),:,echo "TRAIN=nopara has nothing to paraphrase")
 
 # The journal beside the table holds what was paid for. It is no target, so make never deletes it.
 $(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py $(OUTPUT)/pairs/%.tsv corpus.py | $(READY)
@@ -147,10 +162,10 @@ $(OUTPUT)/embeddings/%/manifest.json: $(OUTPUT)/models/%/training.json Apply_Tun
 
 # ---- 5. report ------------------------------------------------------------------------------------------------------
 
-report: $(OUTPUT)/report/report.html ## Compare base and tuned model: a page with figures.
+report: $(OUTPUT)/report/$(TRAIN)/report.html ## Compare base and tuned model on a page; makes all it needs first.
 	@echo "The report: $<"
 
-$(OUTPUT)/report/report.html: evaluate_timeline.py $(OUTPUT)/embeddings/base/manifest.json \
+$(OUTPUT)/report/$(TRAIN)/report.html: evaluate_timeline.py $(OUTPUT)/embeddings/base/manifest.json \
     $(OUTPUT)/embeddings/$(TRAIN)/manifest.json $(INPUTS) | $(READY)
 	$(PYTHON) $< base=$(OUTPUT)/embeddings/base $(TRAIN)=$(OUTPUT)/embeddings/$(TRAIN) -t $(METADATA) \
 	  --training $(OUTPUT)/models/$(TRAIN)/training.json --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
@@ -173,7 +188,7 @@ format: $(VENV)/.installed-dev
 
 # ---- cleaning -------------------------------------------------------------------------------------------------------
 
-clean: ## Delete pairs, embeddings and report; never paraphrases or models.
+clean: ## Delete pairs, embeddings and reports; never paraphrases or models.
 	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/report $(OUTPUT)/settings.txt
 
 clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=yes.

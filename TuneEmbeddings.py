@@ -62,7 +62,7 @@ def split_by_document(rows: list[dict], share: float, split_seed: int) -> tuple[
     if share > 0 and (not held or not train_rows):
         raise InputError(
             f"--eval-fraction {share:g} puts {len(held)} of {len({r['paperId'] for r in rows})} documents aside; "
-            "choose a fraction that leaves some on either side, or 0 for none."
+            "choose a fraction that leaves some on either side."
         )
     return train_rows, [row for row in rows if row["paperId"] in held]
 
@@ -155,11 +155,15 @@ def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> b
             raise InputError(f"{folder} holds a model of unknown settings; choose another -o, or --overwrite it.")
         return False
     before = corpus.read_json(folder / RECIPE)
-    changed = [f"{name} {before.get(name)} → {value}" for name, value in recipe.items() if before.get(name) != value]
+    changed = [name for name, value in recipe.items() if before.get(name) != value]
     if changed:
+        what = "; ".join(
+            "other pairs" if name == "pairs_sha256" else f"{name} {before.get(name)} → {recipe[name]}"
+            for name in changed
+        )
         raise InputError(
-            f"{folder} holds a training with other settings ({'; '.join(changed)}); "
-            "choose another -o, or pass --overwrite to delete it."
+            f"{folder} holds a training with other settings ({what}); choose another -o, move or delete the folder, or "
+            "pass --overwrite."
         )
     if (folder / corpus.TRAINING_RECORD).exists() and (folder / "final").is_dir():
         return True
@@ -355,7 +359,10 @@ def parse_args(argv: list[str] | None = None):
     add("--base-model", default=BASE_MODEL, metavar="MODEL", help="folder or hub name (default %(default)s)")
     add("--epochs", type=corpus.positive_int, default=9, help="(default %(default)s)")
     add(
-        "--batch-size", type=corpus.positive_int, default=80, help="pairs; in-batch negatives + 1 (default %(default)s)"
+        "--batch-size",
+        type=corpus.positive_int,
+        default=80,
+        help="pairs; the others' positives are an anchor's negatives (default %(default)s)",
     )
     add("--learning-rate", type=float, default=5e-5, help="at its highest (default %(default)s)")
     add(
@@ -378,7 +385,9 @@ def parse_args(argv: list[str] | None = None):
     )
     add("--split-seed", type=int, default=0, help="which documents; independent of --seed (default %(default)s)")
     run = arguments.add_argument_group("run")
-    run.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    run.add_argument(
+        "--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one"
+    )
     run.add_argument("--save-steps", type=corpus.positive_int, metavar="STEPS", help="checkpoint (default each epoch)")
     run.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint, if there is one")
     run.add_argument("--overwrite", action="store_true", help="delete what an earlier training left in -o")

@@ -1,5 +1,6 @@
 # Copy this to config.mk (git ignores it) and change what differs for your corpus. Every line is optional.
-# `make settings` shows what is in force; a value on the command line wins: make pairs SEED=1
+# `make settings` shows what is in force. A value on the command line wins, for that one call only: what shall last
+# belongs here, or the next call makes it anew with the settings it finds.
 
 # ---- the corpus ----
 # A tab-separated table with a header; columns paperId and year are needed, others are welcome.
@@ -18,19 +19,23 @@
 #PAIRS_PER_YEAR = 400
 # Which model: para10 (10% of the pairs paraphrased), para20, para with any other percentage, or nopara.
 #TRAIN = para10
-#PAIRS_FLAGS = --level-quantile 0.5
+# Where many years have only a pair or two, levelling cuts all years down to that; 1 leaves them as they are.
+#PAIRS_FLAGS = --level-quantile 1
 
 # ---- paraphrases ----
 # The key comes from the environment, never from this file: export OPENAI_API_KEY=…
 # A server of your own instead of OpenAI's (vLLM, llama.cpp): export OPENAI_BASE_URL=http://127.0.0.1:8000/v1
 #PARAPHRASE_FLAGS = --model gpt-6-luna --concurrency 32
+# For a server of your own name the model it serves. To finish without rows that no reply was good enough for:
+#PARAPHRASE_FLAGS = --model my-model --accept-rejects drop
 # A command that is put before the paraphraser, e.g. one that starts a server for it (see demo/demo.mk).
 #PARAPHRASER =
 
 # ---- tuning and embedding ----
 # A name on the Hugging Face hub, or a folder.
 #BASE_MODEL = sentence-transformers/all-distilroberta-v1
-#TUNE_FLAGS = --epochs 3 --learning-rate 2e-5 --eval-fraction 0.1
+# With fewer than some hundred documents hold out more of them than the default 5%.
+#TUNE_FLAGS = --epochs 3 --learning-rate 2e-5 --eval-fraction 0.2
 #APPLY_FLAGS = --dtype float16
 
 # ---- report ----

@@ -338,6 +338,7 @@ class ChunkFolder:
         self.empty: list[str] = []
         self.disordered: list[str] = []
         self.nul_bytes = 0
+        self.blank_passages = 0
         if not self.root.is_dir():
             raise InputError(f"{root} is not a folder; -r/--rootfolder names the one that holds <paperId>.txt files.")
 
@@ -353,7 +354,8 @@ class ChunkFolder:
         if "\0" in text:
             self.nul_bytes += text.count("\0")
             text = text.replace("\0", "")
-        passages, in_order = parse_passages(text, path)
+        passages, in_order, blank = parse_passages(text, path)
+        self.blank_passages += blank
         if not passages:
             self.empty.append(document.paper_id)
         if not in_order:
@@ -371,6 +373,8 @@ class ChunkFolder:
                 log.warning("%d %s: %s", len(names), what, first_few(names))
         if self.nul_bytes:
             log.warning("%d NUL bytes removed from chunk files", self.nul_bytes)
+        if self.blank_passages:
+            log.warning("%d blank passages skipped; those after them count on from the one before", self.blank_passages)
 
     def counts(self) -> dict:
         """Return what was missing or odd, for the record of the run."""
@@ -379,11 +383,12 @@ class ChunkFolder:
             "documents_without_passages": len(self.empty),
             "documents_with_disordered_indices": len(self.disordered),
             "nul_bytes_removed": self.nul_bytes,
+            "blank_passages_skipped": self.blank_passages,
         }
 
 
-def parse_passages(text: str, path: Path) -> tuple[list[str], bool]:
-    """Return the passages of one chunk file and whether its indices run 0, 1, 2 …"""
+def parse_passages(text: str, path: Path) -> tuple[list[str], bool, int]:
+    """Return the passages of one chunk file, whether its indices run 0, 1, 2 …, and how many passages were blank."""
     passages, indices = [], []
     for number, line in enumerate(text.split("\n"), start=1):
         line = line.removesuffix("\r")
@@ -395,7 +400,8 @@ def parse_passages(text: str, path: Path) -> tuple[list[str], bool]:
         indices.append(index.strip())
         if passage.strip():
             passages.append(passage.replace("\t", " ").replace("\r", " "))
-    return passages, indices == [str(i) for i in range(len(indices))]
+    in_order = indices == [str(i) for i in range(len(indices))]
+    return passages, in_order, len(indices) - len(passages)
 
 
 # ---------------------------------------------------------------- pair tables

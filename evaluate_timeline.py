@@ -125,7 +125,9 @@ def read_representations(named: list[str], year_of: dict[str, int], metadata: st
         if first is None:
             first, passages = (folder, paper_ids, numbers), index_passages(paper_ids, numbers, year_of, metadata)
         elif paper_ids != first[1] or (numbers != first[2]).any():
-            raise InputError(f"{folder} and {first[0]} don't hold the same passages; embed both from one corpus.")
+            raise InputError(
+                f"{folder} and {first[0]} don't hold the same passages; delete both folders and embed them from one corpus."
+            )
         plain = normalised(vectors)
         centred = normalised(plain - plain.mean(axis=0))
         found += [

@@ -105,7 +105,7 @@ def level_years(candidates: list[Candidate], most: int, quantile: float) -> list
     """Keep of each year the pairs of lowest rank, as many as year_limit allows. InputError where there are none."""
     years = by_year(candidates)
     if not years:
-        raise InputError("no document has passages to pair; check -t, -r, the years and --paraphrase-share.")
+        raise InputError("no document has passages to pair; check -r and the file names in it, -s, -e and the share.")
     limit = year_limit([len(pairs) for pairs in years.values()], most, quantile)
     return [pair for pairs in years.values() for pair in pairs[:limit]]
 
@@ -131,7 +131,11 @@ def choose_pairs(candidates: list[Candidate], most: int, quantile: float, share:
             share,
         )
     years = Counter(pair.document.year for pair in pairs)
-    log.info("levelled: %d years, at most %d pairs from each", len(years), max(years.values()))
+    log.info(
+        "levelled: %d years, at most %d pairs from each (N and --level-quantile set it)",
+        len(years),
+        max(years.values()),
+    )
     return pairs
 
 
@@ -261,7 +265,9 @@ def parse_args(argv: list[str] | None = None):
     )
     choice.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
     choice.add_argument("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: read only so many")
-    arguments.add_argument("-o", "--output", default="training_pairs_final_set.tsv", metavar="TSV")
+    arguments.add_argument(
+        "-o", "--output", default="training_pairs_final_set.tsv", metavar="TSV", help="(default %(default)s)"
+    )
     return arguments.parse_args(argv)
 
 

@@ -96,7 +96,9 @@ def parse_args(argv: list[str] | None = None):
     )
     choice.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
     choice.add_argument("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: read only so many")
-    arguments.add_argument("-o", "--output", default="training_pairs_no_paraphrase.tsv", metavar="TSV")
+    arguments.add_argument(
+        "-o", "--output", default="training_pairs_no_paraphrase.tsv", metavar="TSV", help="(default %(default)s)"
+    )
     args = arguments.parse_args(argv)
     if (args.most is None) == (args.match is None):
         arguments.error("give either N or --match")

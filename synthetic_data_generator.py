@@ -440,7 +440,9 @@ def check_complete(lacking: list[Request], failures: Counter, journal: Journal, 
 def parse_args(argv: list[str] | None = None):
     arguments = corpus.parser(__doc__, EXAMPLE)
     arguments.add_argument("-d", "--datasource", required=True, metavar="TSV", help="pair table with flagged rows")
-    arguments.add_argument("-o", "--output", default="training_pairs_paraphrased.tsv", metavar="TSV")
+    arguments.add_argument(
+        "-o", "--output", default="training_pairs_paraphrased.tsv", metavar="TSV", help="(default %(default)s)"
+    )
     server = arguments.add_argument_group("server")
     add = server.add_argument
     add("--model", default=MODEL, help="(default %(default)s)")

@@ -159,7 +159,7 @@ def test_tasks_for_single_decades_share_a_folder_and_its_manifest(run):
     ("flags", "complaint"),
     [
         (["-s", "2000"], "has no document of the years asked for"),
-        (["-m", "no/model"], "-m no/model is not a model"),
+        (["-m", "no/model"], "-m no/model can't be loaded"),
         (["--max-seq-length", "4096"], "this model has positions for 128 tokens at most"),
     ],
 )

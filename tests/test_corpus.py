@@ -114,6 +114,7 @@ def test_no_file_is_skipped_counted_and_named(tmp_path, caplog):
 def test_empty_files_have_no_passages(tmp_path, data):
     found, folder = passages(tmp_path, data)
     assert found == [] and folder.empty == ["a"]
+    assert folder.counts()["blank_passages_skipped"] == data.count(b"\t ") + data.count(b"0\t\n")
 
 
 def test_blank_lines_are_skipped(tmp_path):

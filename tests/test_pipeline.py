@@ -51,7 +51,7 @@ def test_from_texts_to_report_and_then_nothing_is_left_to_do(make, server):
     assert len(server.requests) == len(flagged)
     manifest = json.loads((output / "embeddings/para20/manifest.json").read_text())
     assert manifest["passages"] == 24 * 12 and len(manifest["decades"]) == 6
-    measured = json.loads((output / "report/evaluation.json").read_text())["measured"]
+    measured = json.loads((output / "report/para20/evaluation.json").read_text())["measured"]
     assert measured["base"] != measured["para20"]
 
     started = time.time()
@@ -59,6 +59,9 @@ def test_from_texts_to_report_and_then_nothing_is_left_to_do(make, server):
     assert "select_training" not in again.stdout and "evaluate" not in again.stdout and time.time() - started < 3
     assert len(server.requests) == len(flagged)
 
+    shown = make("report", "TRAIN=nopara")  # another model's report, not the one that is there
+    assert "TuneEmbeddings" in shown.stdout and "report/nopara/report.html" in shown.stdout
+    assert "TuneEmbeddings" not in make("report").stdout
     make("clean")
     assert sorted(path.name for path in output.iterdir()) == ["models", "paraphrased"]
     cost = make("clean-paid").stdout
@@ -97,6 +100,26 @@ def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
     assert len(server.requests) == flagged - kept
 
 
+def test_corrected_chunk_files_are_noticed(make, word_corpus):
+    make("pairs")
+    assert "select_training" not in make("pairs").stdout
+    chunk = word_corpus.chunks / "doc05.txt"
+    chunk.write_text(chunk.read_text().replace("w1", "w2"))
+    assert "select_training_pairs_final.py" in make("pairs").stdout
+    assert "select_training" not in make("pairs").stdout
+
+
+def test_a_comment_behind_a_value_does_no_harm(make):
+    make.config.write_text(make.config.read_text() + f"OUTPUT = {make.output}  # mine\nTRAIN = para20  # too\n")
+    assert f"rm -rf {make.output}/pairs {make.output}/embeddings" in make("-n", "clean").stdout
+    make("pairs")
+    assert (make.output / "pairs/para20.tsv").exists()
+
+
+def test_nothing_is_paraphrased_for_the_model_without(make, server):
+    assert "nothing to paraphrase" in make("paraphrase", "TRAIN=nopara").stdout and server.requests == []
+
+
 def test_a_failing_stage_fails_make_and_leaves_no_target(make, server):
     server.reply = lambda request: ""
     result = make("paraphrase", check=False)
@@ -128,9 +151,9 @@ def test_the_number_in_a_models_name_is_its_percentage_of_paraphrase(make, name,
         (["pairs", "METADATA=nowhere.tsv"], "There is no nowhere.tsv and no rule to make it"),
         (["pears"], "There is no pears and no rule to make it"),
         (["pairs", "CONFIG=nowhere.mk"], "CONFIG=nowhere.mk does not exist"),
-        (["pairs", "TRAIN=paraxx", "PARAPHRASE_SET=paraxx"], "--paraphrase-share: invalid fraction value: 'xxe-2'"),
-        (["clean", "OUTPUT="], "it must be one folder name without spaces"),
-        (["clean", "OUTPUT=my files"], "it must be one folder name without spaces"),
+        (["pairs", "TRAIN=paraxx", "PARAPHRASE_SET=paraxx"], "TRAIN is 'paraxx'; it is para10, para20 … or nopara"),
+        (["clean", "OUTPUT="], "OUTPUT is ''; it must be one name without spaces"),
+        (["pairs", "METADATA=my file.tsv"], "METADATA is 'my file.tsv'; it must be one name"),
     ],
 )
 def test_what_cannot_be_made_is_named(make, words, complaint):
