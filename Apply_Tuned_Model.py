@@ -151,7 +151,7 @@ def check_folder(folder: Path, args, settings: dict) -> None:
         differs = [name for name, value in settings.items() if record.get(name) != value]
         if differs and not asked_for(decade, args):
             raise InputError(
-                f"{folder} holds the {decade}s made with another {differs[0]}; choose another -o, delete the folder, or "
+                f"{folder} holds the {decade}s made with another {differs[0]}; choose another -o, delete the folder or "
                 "embed these years too."
             )
         if args.limit and record["limit"] is None:

@@ -126,7 +126,7 @@ def read_representations(named: list[str], year_of: dict[str, int], metadata: st
             first, passages = (folder, paper_ids, numbers), index_passages(paper_ids, numbers, year_of, metadata)
         elif paper_ids != first[1] or (numbers != first[2]).any():
             raise InputError(
-                f"{folder} and {first[0]} don't hold the same passages; delete both folders and embed them from one corpus."
+                f"{folder} and {first[0]} don't hold the same passages; delete both folders and embed one corpus."
             )
         plain = normalised(vectors)
         centred = normalised(plain - plain.mean(axis=0))
