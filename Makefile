@@ -33,7 +33,9 @@ PAIRS_PER_YEAR ?= 400
 TRAIN ?= para10
 PARAPHRASE_SET ?= $(if $(filter para%,$(TRAIN)),$(TRAIN),para10)
 BASE_MODEL ?= sentence-transformers/all-distilroberta-v1
+CORPUS_FLAGS ?=
 PAIRS_FLAGS ?=
+NOPARA_FLAGS ?=
 PARAPHRASER ?=
 PARAPHRASE_FLAGS ?=
 TUNE_FLAGS ?=
@@ -55,15 +57,16 @@ PERCENTAGES := $(foreach digit,0 1 2 3 4 5 6 7 8 9,para$(digit)%)
 $(if $(filter nopara $(PERCENTAGES),$(TRAIN)),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
 
 SETTINGS := CONFIG METADATA CHUNKS OUTPUT START_YEAR END_YEAR SEED PAIRS_PER_YEAR TRAIN PARAPHRASE_SET BASE_MODEL \
-  PAIRS_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS REPORT_FLAGS PYTHON3 VENV PYTHON PIP_FLAGS
+  CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS REPORT_FLAGS PYTHON3 VENV \
+  PYTHON PIP_FLAGS
 
 # What products depend on beside files. settings.txt changes only when one of these does, and then the steps run again.
-STEERING := METADATA CHUNKS START_YEAR END_YEAR SEED PAIRS_PER_YEAR BASE_MODEL PAIRS_FLAGS PARAPHRASE_FLAGS TUNE_FLAGS \
-  APPLY_FLAGS REPORT_FLAGS
+STEERING := METADATA CHUNKS START_YEAR END_YEAR SEED PAIRS_PER_YEAR BASE_MODEL CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS \
+  PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS REPORT_FLAGS
 export STEERED := $(foreach name,$(STEERING),$(name) = $($(name));)
 
 YEARS = $(if $(START_YEAR),-s $(START_YEAR)) $(if $(END_YEAR),-e $(END_YEAR))
-CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS)
+CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS) $(CORPUS_FLAGS)
 INPUTS = $(METADATA) $(OUTPUT)/settings.txt corpus.py
 # Made on the way to another target, and kept.
 .PRECIOUS: $(OUTPUT)/pairs/%.tsv $(OUTPUT)/paraphrased/%.tsv $(OUTPUT)/models/%/training.json
@@ -75,7 +78,7 @@ $(OUTPUT)/settings.txt: FORCE | $(METADATA)
 	@mkdir -p $(@D)
 	@tr ';' '\n' <<< "$$STEERED" > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
-	@if [ -n "$$(find $(CHUNKS) -newer $@ -print -quit)" ]; then touch $@; fi
+	@if [ -n "$$(find $(CHUNKS) -newer $@ -print -quit 2> /dev/null)" ]; then touch $@; fi
 FORCE:
 
 .PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase paraphrase train-local apply-local report test test-fast \
@@ -123,7 +126,7 @@ $(OUTPUT)/pairs/para%.tsv: select_training_pairs_final.py $(INPUTS) | $(READY)
 
 $(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py select_training_pairs_final.py \
     $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv $(INPUTS) | $(READY)
-	$(PYTHON) $< $(CORPUS) --match $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv --seed $(SEED) -o $@
+	$(PYTHON) $< $(CORPUS) --match $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv --seed $(SEED) $(NOPARA_FLAGS) -o $@
 
 # ---- 2. paraphrases -------------------------------------------------------------------------------------------------
 

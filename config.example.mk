@@ -7,6 +7,8 @@
 #METADATA = data/metadata.tsv
 # One text file per document, <paperId>.txt, a line per passage: <index><TAB><text>.
 #CHUNKS = data/chunks
+# Where chunk files are not all valid UTF-8: put U+FFFD in place of what isn't.
+#CORPUS_FLAGS = --encoding-errors replace
 # Where everything made goes.
 #OUTPUT = output
 # Years: the first counts, the last doesn't. Left empty: all.
@@ -21,6 +23,9 @@
 #TRAIN = para10
 # Where many years have only a pair or two, levelling cuts all years down to that; 1 leaves them as they are.
 #PAIRS_FLAGS = --level-quantile 1
+
+# Where a year has too few neighbouring passages for as many pairs as the paraphrase set: go on with fewer.
+#NOPARA_FLAGS = --allow-shortfall
 
 # ---- paraphrases ----
 # The key comes from the environment, never from this file: export OPENAI_API_KEY=…

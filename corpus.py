@@ -260,7 +260,7 @@ def metadata_rows(path: str | Path):
             found = ", ".join(shortened(name) for name in header[:8])
             raise InputError(f"{path}, line 1: no column {column!r} among {found}; the header names it, tab-separated.")
     for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
+        if not line.strip(" \r"):
             continue
         cells = [unquoted(cell) for cell in line.removesuffix("\r").split("\t")]
         if len(cells) != len(header):

@@ -236,7 +236,7 @@ class Paraphraser:
 
     async def paraphrase(self, request: Request) -> None:
         """Ask until a reply is accepted or the row's tries, those of earlier runs counted in, are used up."""
-        while len(self.journal.rejected.get(request.key, ())) < self.args.tries:
+        while len(self.journal.rejected.get(request.key, ())) < self.args.tries and not self.stop:
             completion, temperature = await self.ask(request)
             if completion is None:
                 return

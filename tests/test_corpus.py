@@ -33,11 +33,13 @@ def test_paper_ids_stay_text(tmp_path):
 
 
 def test_rows_that_cannot_serve_are_skipped_and_counted(tmp_path):
-    rows = "\t1900\tx\na\t\tx\nb\tn.d.\tx\nc\t1900.5\tx\nd\t1900\textracted_features\ne\t1900.0\tx\nf\t1901\tx\n"
+    rows = (
+        "\t1900\tx\n\t\t\n\na\t\tx\nb\tn.d.\tx\nc\t1900.5\tx\nd\t1900\textracted_features\ne\t1900.0\tx\nf\t1901\tx\n"
+    )
     documents, skipped = corpus.read_metadata(metadata(tmp_path, "paperId\tyear\tSOURCE\n" + rows))
     assert [(d.paper_id, d.year) for d in documents] == [("e", 1900), ("f", 1901)]
     assert skipped == {
-        "empty paperId": 1,
+        "empty paperId": 2,
         "year not a whole number": 3,
         "SOURCE extracted_features: no full text": 1,
     }
