@@ -65,3 +65,21 @@ def test_the_example_names_only_flags_that_exist(script):
 def test_unknown_flags_end_with_status_2(script):
     result = subprocess.run([sys.executable, script, "--no-such-flag"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2 and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["x"], "argument N: 'x' is not a whole number of at least 1"),
+        (["0"], "argument N: '0' is not a whole number of at least 1"),
+        (["5", "--paraphrase-share", "1.5"], "'1.5' is not a number from 0 to 1"),
+        (["5", "--paraphrase-share", "nan"], "'nan' is not a number from 0 to 1"),
+        (["5", "--paraphrase-share", "ten"], "'ten' is not a number from 0 to 1"),
+    ],
+)
+def test_numbers_out_of_range_are_named(capsys, flags, complaint):
+    import select_training_pairs_final as final
+
+    with pytest.raises(SystemExit) as stop:
+        final.main([*flags, "-t", "metadata.tsv", "-r", "chunks"])
+    assert stop.value.code == 2 and complaint in capsys.readouterr().err
