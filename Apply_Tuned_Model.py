@@ -16,7 +16,7 @@ from pathlib import Path
 
 import corpus
 from corpus import ChunkFolder, Document, InputError, log
-from TuneEmbeddings import autocasting, check_length, pick_device, pick_precision
+from TuneEmbeddings import autocasting, check_length, load_model, pick_device, pick_precision
 
 EXAMPLE = (
     "python Apply_Tuned_Model.py -m models/para10/final -s 1790 -e 2030 -o embeddings/para10 -t metadata.tsv -r chunks"
@@ -81,21 +81,9 @@ class Encoder:
 
     def load(self):
         """Load the model onto the device; InputError where the path holds none."""
-        import transformers
-        from sentence_transformers import SentenceTransformer
-
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
         device = pick_device(self.args.device)
         precision = pick_inference_precision(self.args.precision, device)
-        try:
-            self.model = SentenceTransformer(self.args.modelpath, device=device)
-        except (OSError, ValueError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"-m {self.args.modelpath} can't be loaded ({first_line}); give a model's folder, or a name of the "
-                "Hugging Face hub on a machine that reaches it."
-            ) from None
+        self.model = load_model("-m", self.args.modelpath, device)
         if self.args.max_seq_length:
             check_length(self.model, self.args.max_seq_length)
             self.model.max_seq_length = self.args.max_seq_length

@@ -9,6 +9,7 @@ the published recipe's. No passage of the corpus goes into the model's folder.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 import re
@@ -123,8 +124,6 @@ def pick_precision(requested: str, device: str) -> str:
 
 def autocasting(device: str, precision: str):
     """Return a context manager factory under which encode() computes in that precision."""
-    import functools
-
     import torch
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
@@ -179,7 +178,7 @@ def earlier_products(folder: Path) -> list[Path]:
 
 
 def start_anew(folder: Path, recipe: dict) -> None:
-    """Delete an earlier training, its recipe last: a folder without recipe but with a model is never continued."""
+    """Delete an earlier training and write the new recipe; the old one stays until all it tells about is gone."""
     for old in earlier_products(folder):
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     corpus.write_json(folder / RECIPE, recipe)
@@ -216,17 +215,20 @@ def write_model_card(folder: Path, recipe: dict) -> None:
 # ---------------------------------------------------------------- training
 
 
-def load_base_model(name: str, device: str):
-    """Load the base model in float32 (some are stored in half precision, in which they would train badly)."""
+def load_model(flag: str, name: str, device: str, **options):
+    """Load a SentenceTransformer quietly. InputError naming the flag where the name leads to no model."""
+    import transformers
     from sentence_transformers import SentenceTransformer
 
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     try:
-        return SentenceTransformer(name, device=device, model_kwargs={"dtype": "float32"})
+        return SentenceTransformer(name, device=device, **options)
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(
-            f"--base-model {name} can't be loaded ({first_line}); give a model's folder, or a name of the Hugging Face "
-            "hub on a machine that reaches it."
+            f"{flag} {name} can't be loaded ({first_line}); give a model's folder, or a name of the Hugging Face hub "
+            "on a machine that reaches it."
         ) from None
 
 
@@ -409,13 +411,10 @@ def main(argv: list[str] | None = None) -> int:
         log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
         return 0
 
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     device = pick_device(args.device)
     precision = pick_precision(args.precision, device)
-    model = load_base_model(args.base_model, device)
+    # In float32: some models are stored in half precision, in which they would train badly.
+    model = load_model("--base-model", args.base_model, device, model_kwargs={"dtype": "float32"})
     check_length(model, args.max_seq_length)
     own_length = model.max_seq_length
     log.info("%s on %s in %s", args.base_model, device, precision)

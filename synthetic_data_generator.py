@@ -164,6 +164,10 @@ class Journal:
         elif entry["asked_model"] == self.model:
             self.rejected.setdefault(entry["key"], []).append(entry["verdict"])
 
+    def tries(self, key: str) -> int:
+        """Return how many replies of this model to a request were rejected, in all runs."""
+        return len(self.rejected.get(key, ()))
+
     def append(self, entry: dict) -> None:
         """Put an entry on disk, then count it."""
         self.file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
@@ -236,7 +240,7 @@ class Paraphraser:
 
     async def paraphrase(self, request: Request) -> None:
         """Ask until a reply is accepted or the row's tries, those of earlier runs counted in, are used up."""
-        while len(self.journal.rejected.get(request.key, ())) < self.args.tries and not self.stop:
+        while self.journal.tries(request.key) < self.args.tries and not self.stop:
             completion, temperature = await self.ask(request)
             if completion is None:
                 return
@@ -261,11 +265,10 @@ class Paraphraser:
 
     def parameters(self, request: Request) -> dict:
         """Return the call's parameters, without those the server refused."""
-        tries = len(self.journal.rejected.get(request.key, ()))
         parameters = {
             "temperature": request.temperature,
             "max_completion_tokens": self.args.max_tokens,
-            "seed": request.seed + tries,
+            "seed": request.seed + self.journal.tries(request.key),
         }
         if urlsplit(str(self.client.base_url)).hostname == "api.openai.com":
             parameters["reasoning_effort"] = "none"  # else it thinks first, at the price of a reply five times as long
@@ -357,7 +360,7 @@ def ask_for_missing(requests: list[Request], journal: Journal, args) -> Counter:
     missing = [
         request
         for request in requests
-        if request.key not in journal.accepted and len(journal.rejected.get(request.key, ())) < args.tries
+        if request.key not in journal.accepted and journal.tries(request.key) < args.tries
     ]
     log.info("%d rows to be paraphrased, %d of them to be asked for", len(requests), len(missing))
     writers = Counter(journal.accepted[r.key]["asked_model"] for r in requests if r.key in journal.accepted)
@@ -423,7 +426,7 @@ def check_complete(lacking: list[Request], failures: Counter, journal: Journal, 
     """Return 0 where the table can be written, else 1 after saying how to go on."""
     if not lacking:
         return 0
-    used_up = sum(len(journal.rejected.get(request.key, ())) >= args.tries for request in lacking)
+    used_up = sum(journal.tries(request.key) >= args.tries for request in lacking)
     if args.accept_rejects == "drop" and used_up == len(lacking):
         log.warning("leaving these %d rows out, as --accept-rejects drop says", len(lacking))
         return 0
