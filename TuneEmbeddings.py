@@ -5,15 +5,21 @@ Tunes the base model with Multiple Negatives Ranking Loss, holding out whole doc
 pairs before and after. Writes <outputdir>/final (loadable by SentenceTransformer), checkpoints beside it, and
 last <outputdir>/training.json: arguments, versions, counts, loss, scores, held-out documents. The defaults are
 the published recipe's. No passage of the corpus goes into the model's folder.
+
+Told to stop by SIGUSR1 or SIGTERM (Slurm, before it ends a job) or Ctrl-C, it finishes the step, writes a
+checkpoint and <outputdir>/stopped.json and exits with status 75; --resume goes on from there. Under torchrun it
+trains on several GPUs, which share each batch: the same batches and negatives as on one.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import random
 import re
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -31,6 +37,8 @@ LOSS_POINTS = 100  # points of the loss curve, about
 CHECKPOINTS_KEPT = 2  # the newest may be torn by a kill; the one before it is whole
 RECIPE = "recipe.json"  # what the checkpoints beside it were made with
 WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
+STOPPED = "stopped.json"  # says that the training below ended on a signal and waits to be gone on with
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command again goes on
 
 
 # ---------------------------------------------------------------- the pairs
@@ -96,7 +104,69 @@ def score(model, evaluator, autocast) -> dict[str, float] | None:
     return {name: round(float(measured[key]), 4) for key, name in names.items()}
 
 
-# ---------------------------------------------------------------- device and precision
+# ---------------------------------------------------------------- signals
+
+
+class Stopped(Exception):
+    """A signal asked for the end. The message says where training stands."""
+
+
+class StopSignals:
+    """Takes the signals that announce an end: while training they are remembered, at other times they raise Stopped."""
+
+    def __init__(self):
+        self.received: str | None = None
+        self.training = False
+
+    def __enter__(self):
+        numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+        self.handlers_before = {number: signal.signal(number, self.take) for number in numbers}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.handlers_before.items():
+            signal.signal(number, handler)
+
+    def take(self, number, frame):
+        """Handle a signal; a second Ctrl-C doesn't wait for the end of the step."""
+        self.received = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not self.training:
+            raise Stopped(f"stopped by {self.received}")
+
+    def agreed(self, device) -> bool:
+        """Tell whether any process was signalled: all must leave the training after the same step."""
+        import torch
+        from torch import distributed
+
+        if not distributed.is_initialized():
+            return self.received is not None
+        flag = torch.tensor(int(self.received is not None), device=device)
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag)
+
+
+# ---------------------------------------------------------------- device, processes, precision
+
+
+def join_processes(device: str):
+    """Return accelerate's PartialState: this process's rank and device; under torchrun waits for all to join."""
+    from accelerate import PartialState
+
+    if device == "cuda" and "LOCAL_RANK" not in os.environ:
+        # One process that sees several GPUs would make the trainer use DataParallel, half as fast as torchrun.
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return PartialState(cpu=device == "cpu")
+
+
+def check_batch(batch_size: int, pairs: int, processes: int) -> None:
+    """Refuse a batch that several GPUs can't share evenly, or that is never full."""
+    if processes > 1 and (batch_size % processes or pairs < batch_size):
+        raise InputError(
+            f"--batch-size {batch_size} with {pairs} pairs on {processes} GPUs: choose one that divides by {processes} "
+            "and is no larger than the number of pairs."
+        )
 
 
 def pick_device(requested: str) -> str:
@@ -173,7 +243,7 @@ def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> b
 
 def earlier_products(folder: Path) -> list[Path]:
     """Return what an earlier training left in the folder, but for its recipe."""
-    products = [folder / corpus.TRAINING_RECORD, folder / "final", *checkpoints(folder)]
+    products = [folder / corpus.TRAINING_RECORD, folder / "final", folder / STOPPED, *checkpoints(folder)]
     return [path for path in products if path.exists()]
 
 
@@ -243,8 +313,8 @@ def check_length(model, asked: int | None) -> None:
         raise InputError(f"--max-seq-length {asked}: this model has positions for {longest} tokens at most.")
 
 
-def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict, started: float):
-    """Return a SentenceTransformerTrainer that writes whole checkpoints and no training text beside them."""
+def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict, state, callback):
+    """Return a SentenceTransformerTrainer that writes no training text beside its checkpoints."""
     import torch
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer
@@ -255,6 +325,10 @@ def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict, s
         def add_model_card_callback(self, default_args_dict):
             """Collect no example rows for the library's card."""
 
+        def get_batch_sampler(self, *sampler_args, **options):
+            self.sampler = super().get_batch_sampler(*sampler_args, **options)
+            return self.sampler
+
         def _save(self, output_dir=None, state_dict=None):
             self.model.save_pretrained(output_dir, create_model_card=False)
             torch.save(self.args, Path(output_dir) / "training_args.bin")
@@ -263,17 +337,18 @@ def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict, s
     steps = args.epochs * -(-len(rows) // args.batch_size)
     trainer = Trainer(
         model=model,
-        args=training_arguments(args, model.device.type, precision, steps),
+        args=training_arguments(args, model.device.type, precision, steps, state.num_processes),
         train_dataset=Dataset.from_dict({name: [row[name] for row in rows] for name in ("anchor", "positive")}),
-        loss=MultipleNegativesRankingLoss(model),
-        callbacks=[follow_training(started)],
+        loss=MultipleNegativesRankingLoss(model, gather_across_devices=state.num_processes > 1),
+        callbacks=[callback],
     )
+    callback.trainer = trainer
     for noisy in (PrinterCallback, ProgressCallback):  # a dict per logged step, on stdout
         trainer.remove_callback(noisy)
     return trainer
 
 
-def training_arguments(args, device: str, precision: str, steps: int):
+def training_arguments(args, device: str, precision: str, steps: int, processes: int):
     """Return the trainer's arguments; `steps` is about how many there will be."""
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
@@ -294,21 +369,46 @@ def training_arguments(args, device: str, precision: str, steps: int):
         save_total_limit=CHECKPOINTS_KEPT,
         logging_steps=max(1, round(steps / LOSS_POINTS)),
         report_to="none",
+        # Several processes divide each batch of --batch-size between them, instead of taking one each.
+        accelerator_config={"split_batches": processes > 1},
+        dataloader_drop_last=processes > 1,  # an uneven last batch would leave some waiting
     )
 
 
-def follow_training(started: float):
-    """Return a callback that shows progress and marks a checkpoint, with its time, once all of it is on disk."""
+def follow_training(started: float, stop: StopSignals, is_main: bool):
+    """Return the trainer's callback: shows progress, stops on a signal, marks checkpoints that are whole on disk."""
+    from torch import distributed
     from tqdm import tqdm
     from transformers import TrainerCallback
 
     class FollowTraining(TrainerCallback):
+        stopped = False
+
         def on_train_begin(self, arguments, state, control, **_):
             interval = 0.5 if sys.stderr.isatty() else 30
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit=" steps", mininterval=interval)
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                unit=" steps",
+                mininterval=interval,
+                disable=not is_main,
+            )
+            stop.training = True
+
+        def on_epoch_begin(self, arguments, state, control, **_):
+            # Resuming within an epoch, several processes would replay the first epoch's order: accelerate's
+            # SkipBatchSampler around BatchSamplerShard does not pass the epoch on.
+            steps_per_epoch = state.max_steps // int(arguments.num_train_epochs)
+            self.trainer.sampler.set_epoch(state.global_step // steps_per_epoch)
 
         def on_step_end(self, arguments, state, control, **_):
             self.bar.update(state.global_step - self.bar.n)
+            if stop.agreed(arguments.device) and state.global_step < state.max_steps:
+                self.stopped = control.should_save = control.should_training_stop = True
+
+        def on_epoch_end(self, arguments, state, control, **_):
+            if self.stopped:
+                control.should_save = False  # saved after the step already
 
         def on_log(self, arguments, state, control, logs=None, **_):
             if "loss" in (logs or {}):
@@ -316,10 +416,14 @@ def follow_training(started: float):
 
         def on_train_end(self, arguments, state, control, **_):
             self.bar.close()
+            stop.training = False
 
         def on_save(self, arguments, state, control, **_):
+            if distributed.is_initialized():
+                distributed.barrier()  # each process writes its own random state
             whole = Path(arguments.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
-            corpus.write_json(whole, {"step": state.global_step, "seconds": time.time() - started})
+            if is_main:
+                corpus.write_json(whole, {"step": state.global_step, "seconds": time.time() - started})
 
     return FollowTraining()
 
@@ -396,45 +500,44 @@ def parse_args(argv: list[str] | None = None):
     return arguments.parse_args(argv)
 
 
-@corpus.command
-def main(argv: list[str] | None = None) -> int:
-    args, started = parse_args(argv), time.time()
-    corpus.log_settings(args)
-    rows = read_training_pairs(args.datasource, args.limit)
-    train_rows, held_rows = split_by_document(rows, args.eval_fraction, args.split_seed)
-    counts, folder, recipe = counts_of(train_rows, held_rows), Path(args.outputdir), recipe_of(args)
-    log.info(
-        "pairs: %(training_pairs)d to train on, %(held_out_pairs)d of %(held_out_documents)d documents held out", counts
-    )
-    if check_output(folder, recipe, args.resume, args.overwrite):
-        (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
-        log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
-        return 0
-
+def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], list[dict]], stop: StopSignals) -> None:
+    """Train, score before and after, write the model and its record. Raises Stopped on a signal."""
+    started, (train_rows, held_rows) = time.time(), rows
     device = pick_device(args.device)
     precision = pick_precision(args.precision, device)
+    state = join_processes(device)
+    check_batch(args.batch_size, len(train_rows), state.num_processes)
     # In float32: some models are stored in half precision, in which they would train badly.
     model = load_model("--base-model", args.base_model, device, model_kwargs={"dtype": "float32"})
     check_length(model, args.max_seq_length)
     own_length = model.max_seq_length
-    log.info("%s on %s in %s", args.base_model, device, precision)
-    checkpoint = newest_whole_checkpoint(folder) if args.resume and not args.overwrite else None
+    log.info("%s on %d × %s in %s", args.base_model, state.num_processes, device, precision)
+    if state.is_main_process:
+        if not (args.resume and not args.overwrite and newest_whole_checkpoint(folder)):
+            start_anew(folder, recipe)
+        (folder / STOPPED).unlink(missing_ok=True)
+    state.wait_for_everyone()
+    checkpoint = newest_whole_checkpoint(folder)
     if checkpoint:
         log.info("going on from %s", checkpoint)
         started -= corpus.read_json(checkpoint / WHOLE)["seconds"]  # the record tells the time of all runs together
-    else:
-        start_anew(folder, recipe)
 
     autocast = autocasting(device, precision)
-    evaluator = binary_evaluator(held_rows, args.split_seed) if held_rows else None
+    evaluator = binary_evaluator(held_rows, args.split_seed) if held_rows and state.is_main_process else None
     before = score(model, evaluator, autocast)
     log.info("held-out documents, before: %s", before)
 
-    trainer = build_trainer(model, train_rows, args, precision, recipe, started)
+    callback = follow_training(started, stop, state.is_main_process)
+    trainer = build_trainer(model, train_rows, args, precision, recipe, state, callback)
     model.max_seq_length = args.max_seq_length or own_length
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    steps = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).global_step
+    if callback.stopped:
+        state.wait_for_everyone()
+        raise Stopped(f"stopped by {stop.received} after step {steps} of {trainer.state.max_steps}, checkpoint written")
     # Trained on passages cut short, it still embeds them whole.
     model.max_seq_length = max(own_length, model.max_seq_length)
+    if not state.is_main_process:
+        return
 
     after = score(model, evaluator, autocast)
     log.info("held-out documents, after:  %s", after)
@@ -442,15 +545,44 @@ def main(argv: list[str] | None = None) -> int:
     facts = {
         "recipe": recipe,
         "device": device,
+        "processes": state.num_processes,
         "precision": precision,
-        "counts": counts,
-        "steps": result.global_step,
+        "counts": counts_of(train_rows, held_rows),
+        "steps": steps,
         "scores": {"before": before, "after": after},
         "loss_curve": loss_curve(trainer.state.log_history),
         "held_out_documents": sorted({row["paperId"] for row in held_rows}),
     }
     corpus.write_json(folder / corpus.TRAINING_RECORD, corpus.run_record(args, started, **facts))
-    log.info("%d steps; the model is in %s", result.global_step, folder / "final")
+    log.info("%d steps; the model is in %s", steps, folder / "final")
+
+
+@corpus.command
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    folder = Path(args.outputdir)
+    with StopSignals() as stop:
+        try:
+            corpus.log_settings(args)
+            rows = read_training_pairs(args.datasource, args.limit)
+            train_rows, held_rows = split_by_document(rows, args.eval_fraction, args.split_seed)
+            counts = counts_of(train_rows, held_rows)
+            log.info("pairs: %(training_pairs)d to train on", counts)
+            log.info("pairs: %(held_out_pairs)d of %(held_out_documents)d documents held out", counts)
+            recipe = recipe_of(args)
+            if check_output(folder, recipe, args.resume, args.overwrite):
+                (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
+                log.info(
+                    "%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)",
+                    folder,
+                )
+                return 0
+            tune(args, folder, recipe, (train_rows, held_rows), stop)
+        except Stopped as where:
+            if corpus.is_main_process():
+                corpus.write_json(folder / STOPPED, {"signal": stop.received, "where": str(where)})
+            log.warning("%s; the same command with --resume goes on", where)
+            return EXIT_STOPPED
     return 0
 
 

@@ -58,12 +58,13 @@ def command(main):
     def run(argv: list[str] | None = None) -> int:
         # Only our own lines at INFO: httpx would log one line per paraphrase.
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-        log.setLevel(logging.INFO)
+        log.setLevel(logging.INFO if is_main_process() else logging.ERROR)
         script = Path(sys.modules[main.__module__].__file__ or main.__module__).name
         try:
             return main(argv) or 0
         except InputError as error:
-            print(f"{script}: {error}", file=sys.stderr)
+            if is_main_process():
+                print(f"{script}: {error}", file=sys.stderr)
             return 2
         except OSError as error:
             if error.filename is None and error.errno is None:
@@ -76,6 +77,11 @@ def command(main):
             return 130
 
     return run
+
+
+def is_main_process() -> bool:
+    """Tell whether this is the only process, or under torchrun the one that writes and reports."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def parser(doc: str, example: str) -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,10 +173,93 @@ def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_s
     assert tune.main(flags) == 2  # neither --resume nor --overwrite
     assert tune.main([*flags, "--resume"]) == 0
     assert not torn.exists()
-    expected, got = weights(whole / "final"), weights(folder / "final")
     assert corpus.read_json(folder / "training.json")["steps"] == corpus.read_json(whole / "training.json")["steps"]
-    for name, value in expected.items():
+    assert_same_weights(folder, whole)
+
+
+def signalled(command, folder, number):
+    """Run a training, send it a signal at the first checkpoint; return its exit status and what it said."""
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not list(folder.glob("checkpoint-*/complete.json")):
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.002)
+    running.send_signal(number)
+    said = running.communicate(timeout=120)[1]
+    if (folder / "training.json").exists():
+        pytest.skip("the machine finished before the signal")
+    return running.returncode, said
+
+
+def assert_same_weights(folder, expected):
+    got = weights(folder / "final")
+    for name, value in weights(expected / "final").items():
         np.testing.assert_allclose(got[name], value, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_step_writes_a_checkpoint_and_resuming_ends_the_same(trained, tiny_encoder, tmp_path, number):
+    whole, table = trained
+    folder, flags = tmp_path / "model", command(table, tiny_encoder, tmp_path / "model", "--epochs", "6")
+    status, said = signalled([sys.executable, "TuneEmbeddings.py", *flags], folder, number)
+    assert status == tune.EXIT_STOPPED and "the same command with --resume goes on" in said
+    stopped = corpus.read_json(folder / "stopped.json")
+    newest = tune.newest_whole_checkpoint(folder)
+    assert stopped["signal"] == number.name and f"after step {newest.name.split('-')[1]} of" in stopped["where"]
+    assert tune.main([*flags, "--resume"]) == 0
+    assert not (folder / "stopped.json").exists()
+    assert corpus.read_json(folder / "training.json")["steps"] == corpus.read_json(whole / "training.json")["steps"]
+    assert_same_weights(folder, whole)
+
+
+# ---- several GPUs (here: processes of torchrun on the CPU)
+
+
+def torchrun(flags):
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"] + [
+        "TuneEmbeddings.py",
+        *flags,
+    ]
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_model_as_one(pairs, tiny_encoder, tmp_path):
+    """Without dropout, and with a number of pairs that divides by the batch, only rounding differs."""
+    still = tmp_path / "still"
+    shutil.copytree(tiny_encoder, still)
+    settings = still / "config.json"
+    without = corpus.read_json(settings) | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    corpus.write_json(settings, without)
+    flags = ["--limit", "80", "--eval-fraction", "0", "--epochs", "2", "--precision", "fp32"]
+    assert tune.main(command(pairs, still, tmp_path / "one", *flags)) == 0
+    subprocess.run(torchrun(command(pairs, still, tmp_path / "two", *flags)), cwd=ROOT, check=True)
+    records = [corpus.read_json(tmp_path / name / "training.json") for name in ("one", "two")]
+    assert [record["steps"] for record in records] == [20, 20] and records[1]["processes"] == 2
+    one, two = (weights(tmp_path / name / "final") for name in ("one", "two"))
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, atol=2e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_resume_within_an_epoch_in_the_same_order(pairs, tiny_encoder, tmp_path):
+    flags = ["--save-steps", "13", "--epochs", "12"]
+    subprocess.run(torchrun(command(pairs, tiny_encoder, tmp_path / "whole", *flags)), cwd=ROOT, check=True)
+    folder = tmp_path / "model"
+    flags = command(pairs, tiny_encoder, folder, *flags, "--resume")
+    status, said = signalled(torchrun(flags), folder, signal.SIGTERM)
+    assert status != 0 and "after step" in corpus.read_json(folder / "stopped.json")["where"], said
+    subprocess.run(torchrun(flags), cwd=ROOT, check=True)
+    assert corpus.read_json(folder / "training.json")["steps"] == 12 * (
+        corpus.read_json(folder / "training.json")["counts"]["training_pairs"] // 8
+    )
+    assert_same_weights(folder, tmp_path / "whole")
+
+
+def test_a_batch_that_the_gpus_cannot_share_is_refused():
+    tune.check_batch(80, 100, 4)
+    tune.check_batch(81, 10, 1)
+    for size, pairs_there in ((81, 100), (80, 79)):
+        with pytest.raises(corpus.InputError, match=f"--batch-size {size} with {pairs_there} pairs on 4 GPUs"):
+            tune.check_batch(size, pairs_there, 4)
 
 
 def test_a_folder_with_a_model_of_unknown_settings_is_left_alone(pairs, tiny_encoder, tmp_path, capsys):
@@ -196,7 +280,7 @@ def test_overwrite_deletes_nothing_before_the_base_model_is_loaded(trained, caps
 def test_the_published_recipe_is_the_default():
     args = tune.parse_args(["-d", "pairs.tsv", "-o", "model"])
     assert (args.base_model, args.batch_size, args.epochs) == ("sentence-transformers/all-distilroberta-v1", 80, 9)
-    arguments = tune.training_arguments(args, "cpu", "fp32", 100)
+    arguments = tune.training_arguments(args, "cpu", "fp32", 100, 1)
     assert (arguments.warmup_steps, arguments.batch_sampler) == (0.1, "no_duplicates")
 
 
