@@ -3,15 +3,17 @@
 Reads the metadata, the folder of chunk files and a sentence-transformers model. Writes <outputpath>/1790.parquet
 and so on (paperId, chunknumber, embedding), each whole or not at all; a decade that is there already, made by the
 same model from the same texts, is skipped. When all decades asked for are done, <outputpath>/manifest.json says so:
-model, dimensions, counts, documents without passages.
+model, dimensions, counts, documents without passages, size and SHA-256 of each file. With --decade (an array of
+jobs, one a decade) the task that finds all others done writes it.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import corpus
@@ -151,7 +153,9 @@ def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encode
     folder = Path(encoder.args.outputpath)
     target = folder / f"{decade}.{encoder.args.format}"
     record_file = folder / DECADE_RECORDS / f"{decade}.json"
+    odd_before = Counter(chunks.counts())
     paper_ids, numbers, texts = read_decade(documents, chunks)
+    oddities = {name: count - odd_before[name] for name, count in chunks.counts().items()}
     with_passages = set(paper_ids)
     record = {
         "decade": decade,
@@ -174,7 +178,9 @@ def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encode
         corpus.write_embeddings(target, paper_ids, numbers, vectors)
     if before and (before["file"] != target.name or not texts):
         (folder / before["file"]).unlink(missing_ok=True)
-    corpus.write_json(record_file, record | {"bytes": file_size(target)})
+    corpus.write_json(
+        record_file, record | {"oddities": oddities, "bytes": file_size(target), "sha256": file_digest(target)}
+    )
 
 
 def file_size(path: Path) -> int | None:
@@ -182,8 +188,22 @@ def file_size(path: Path) -> int | None:
     return path.stat().st_size if path.exists() else None
 
 
-def write_manifest(folder: Path, args, started: float, done: dict[int, list[Document]], oddities: dict) -> None:
-    """Write manifest.json from the records of the decades done now and of those outside the years asked for.
+def file_digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file, None where there is none."""
+    if not path.exists():
+        return None
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def unfinished(folder: Path, decades, settings: dict) -> list[int]:
+    """Return the decades that other tasks of the array still have to embed with these settings."""
+    records = read_records(folder)
+    return [decade for decade in decades if not settings.items() <= records.get(decade, {}).items()]
+
+
+def write_manifest(folder: Path, args, started: float, done) -> None:
+    """Write manifest.json from the records of the decades in `done` and of those outside the years asked for.
 
     Array tasks may finish at the same moment; each looks again after writing, so the last manifest has all.
     """
@@ -191,17 +211,27 @@ def write_manifest(folder: Path, args, started: float, done: dict[int, list[Docu
     while listed != (found := read_records(folder)):
         listed = found
         records = [record for decade, record in found.items() if decade in done or not asked_for(decade, args)]
+        oddities = Counter()
+        for record in records:
+            oddities.update(record["oddities"])
         facts = {
             "model": args.modelpath,
             "dimensions": next((r["dimensions"] for r in records if "dimensions" in r), None),
             "documents": sum(r["documents"] for r in records),
             "passages": sum(r["passages"] for r in records),
-            "oddities": oddities,
+            "oddities": dict(oddities),
             "decades": records,
         }
         corpus.write_json(folder / corpus.MANIFEST, corpus.run_record(args, started, **facts))
     for decade in found.keys() - {record["decade"] for record in records}:
         log.warning("the metadata has no document of the %ds any more; manifest.json leaves them out", decade)
+
+
+def decade(text: str) -> int:
+    """Argparse type: the first year of a decade."""
+    if not text.removeprefix("-").isdecimal() or int(text) % 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the first year of a decade, as 1790 is")
+    return int(text)
 
 
 def parse_args(argv: list[str] | None = None):
@@ -211,6 +241,7 @@ def parse_args(argv: list[str] | None = None):
     )
     corpus.add_corpus_arguments(arguments)
     arguments.add_argument("-o", "--outputpath", required=True, metavar="FOLDER", help="where the decades' files go")
+    arguments.add_argument("--decade", type=decade, metavar="YEAR", help="only the decade of this first year")
     how = arguments.add_argument_group("how")
     add = how.add_argument
     add("--format", choices=corpus.EMBEDDING_FORMATS, default="parquet", help="tsv: the original's, 3 times the size")
@@ -237,6 +268,10 @@ def main(argv: list[str] | None = None) -> int:
     decades = by_decade(documents[: args.limit])
     if not decades:
         raise InputError(f"{args.metadatapath} has no document of the years asked for; check -s and -e (exclusive).")
+    todo = {decade: members for decade, members in decades.items() if args.decade in (None, decade)}
+    if not todo:
+        log.info("no document of the %ds in %s: nothing to do", args.decade, args.metadatapath)
+        return 0
     folder, settings = Path(args.outputpath), settings_of(args)
     check_folder(folder, args, settings)
     chunks, encoder = ChunkFolder(args.rootfolder, args.encoding_errors), Encoder(args)
@@ -246,13 +281,17 @@ def main(argv: list[str] | None = None) -> int:
     from tqdm import tqdm
 
     with tqdm(desc="embedded", unit=" passages", mininterval=1 if sys.stderr.isatty() else 60) as progress:
-        for decade, members in decades.items():
+        for decade, members in todo.items():
             progress.set_postfix_str(f"{decade}s", refresh=False)
             embed_decade(decade, members, chunks, encoder, settings, progress)
     chunks.log_oddities()
+    left = unfinished(folder, decades, settings)
+    if left:
+        log.info("%d of %d decades wait for their tasks; the last writes manifest.json", len(left), len(decades))
+        return 0
     if not any(read_records(folder)[decade]["passages"] for decade in decades):
         raise InputError("no document of the years asked for has a passage; check -t and -r.")
-    write_manifest(folder, args, started, decades, chunks.counts())
+    write_manifest(folder, args, started, decades)
     log.info("%d decades in %s", len(decades), folder)
     return 0
 

@@ -1,5 +1,6 @@
 """Apply_Tuned_Model.py with a tiny real encoder: one decade in, one file out, none twice, none half."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -153,6 +154,26 @@ def test_tasks_for_single_decades_share_a_folder_and_its_manifest(run):
         status, folder = run("-s", str(year), "-e", str(year + 10))
         assert status == 0
     assert len(json.loads((folder / "manifest.json").read_text())["decades"]) == 6
+
+
+def test_an_array_of_single_decades_is_whole_with_its_last_task(run, word_corpus, caplog):
+    (word_corpus.chunks / "doc05.txt").unlink()
+    for year in range(1950, 1890, -10):
+        status, folder = run("-s", "1890", "-e", "1955", "--decade", str(year))
+        assert status == 0 and (folder / "manifest.json").exists() == (year == 1900)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [record["decade"] for record in manifest["decades"]] == list(range(1900, 1960, 10))
+    assert manifest["oddities"]["documents_without_file"] == 1
+    before = files(folder)
+    assert run("--decade", "1890")[0] == 0 and "no document of the 1890s" in caplog.text
+    assert files(folder) == before and (folder / "manifest.json").exists()
+
+
+def test_the_manifest_tells_each_files_digest(run):
+    _, folder = run()
+    for record in json.loads((folder / "manifest.json").read_text())["decades"]:
+        data = (folder / record["file"]).read_bytes()
+        assert (record["bytes"], record["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
 
 
 @pytest.mark.parametrize(
