@@ -43,8 +43,7 @@ def model_digest(folder: str) -> str:
     files = sorted(p for p in Path(folder).rglob("*") if p.is_file() and p.name != "README.md")
     for path in files:
         digest.update(str(path.relative_to(folder)).encode())
-        with open(path, "rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
+        digest.update(bytes.fromhex(corpus.file_digest(path)))
     return digest.hexdigest() if files else hashlib.sha256(folder.encode()).hexdigest()
 
 
@@ -179,21 +178,13 @@ def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encode
     if before and (before["file"] != target.name or not texts):
         (folder / before["file"]).unlink(missing_ok=True)
     corpus.write_json(
-        record_file, record | {"oddities": oddities, "bytes": file_size(target), "sha256": file_digest(target)}
+        record_file, record | {"oddities": oddities, "bytes": file_size(target), "sha256": corpus.file_digest(target)}
     )
 
 
 def file_size(path: Path) -> int | None:
     """Return a file's size in bytes, None where there is none."""
     return path.stat().st_size if path.exists() else None
-
-
-def file_digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file, None where there is none."""
-    if not path.exists():
-        return None
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def unfinished(folder: Path, decades, settings: dict) -> list[int]:

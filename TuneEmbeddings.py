@@ -14,7 +14,6 @@ trains on several GPUs, which share each batch: the same batches and negatives a
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import random
 import re
@@ -207,8 +206,7 @@ def recipe_of(args) -> dict:
     """Return all that decides what the model becomes; a checkpoint is continued only under the same recipe."""
     names = ("base_model", "epochs", "batch_size", "learning_rate", "max_seq_length", "precision", "limit")
     names += ("eval_fraction", "split_seed", "seed")
-    digest = hashlib.sha256(Path(args.datasource).read_bytes()).hexdigest()
-    return {"pairs_sha256": digest, **{name: getattr(args, name) for name in names}}
+    return {"pairs_sha256": corpus.file_digest(args.datasource), **{name: getattr(args, name) for name in names}}
 
 
 def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import hashlib
 import io
 import json
 import logging
@@ -175,6 +176,14 @@ def read_json(path: str | Path) -> dict:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}); make it again with the stage that wrote it.") from None
+
+
+def file_digest(path: str | Path) -> str | None:
+    """Return the SHA-256 of a file in hexadecimal, None where there is no file."""
+    if not Path(path).is_file():
+        return None
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def record_path(product: str | Path) -> Path:
