@@ -246,6 +246,7 @@ def parse_args(argv: list[str] | None = None):
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--batch-size", type=corpus.positive_int, default=BATCH_SIZE, help="passages (default %(default)s)")
     add("--max-seq-length", type=corpus.positive_int, metavar="TOKENS", help="cut passages here (default the model's)")
+    add("--check", action="store_true", help="check metadata, chunk files and output folder; embed nothing")
     add("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: only so many documents")
     return arguments.parse_args(argv)
 
@@ -268,6 +269,12 @@ def main(argv: list[str] | None = None) -> int:
     chunks, encoder = ChunkFolder(args.rootfolder, args.encoding_errors), Encoder(args)
     if args.format == "tsv":
         check_tsv_names(documents)
+    if args.check:
+        found = sum((chunks.root / document.filename).is_file() for document in documents)
+        if not found:
+            raise InputError(f"{args.rootfolder} has no chunk file of the {len(documents)} documents; check -r.")
+        log.info("%d of %d documents have a chunk file; %d decades", found, len(documents), len(decades))
+        return 0
 
     from tqdm import tqdm
 

@@ -21,6 +21,10 @@ else ifneq ($(CONFIG),config.mk)
 $(error CONFIG=$(CONFIG) does not exist; name a settings file, or copy config.example.mk to config.mk)
 endif
 
+# The settings that the user made; the jobs' files have values of their own for the others.
+GIVEN := $(foreach name,TRAIN SEED OUTPUT METADATA CHUNKS START_YEAR END_YEAR BASE_MODEL,\
+  $(if $(filter undefined,$(origin $(name))),,$(name)))
+
 # ---- settings -------------------------------------------------------------------------------------------------------
 
 METADATA ?= data/metadata.tsv
@@ -44,6 +48,17 @@ REPORT_FLAGS ?=
 PYTHON3 ?= python3
 PYTHON ?= $(VENV)/bin/python
 PIP_FLAGS ?= --quiet
+DELTA ?= delta
+DELTA_DIR ?= /projects/bbiq/novelty/tunedembeddings
+DELTA_ACCOUNT ?=
+DELTA_PARTITION ?=
+DELTA_PIP_FLAGS ?=
+TRAIN_SBATCH ?=
+APPLY_SBATCH ?=
+CAMPUS ?=
+SSH ?= ssh
+DRY_RUN ?=
+FOLLOW ?=
 
 # A comment behind a value leaves spaces at its end: OUTPUT = out  # mine
 override OUTPUT := $(strip $(OUTPUT))
@@ -54,11 +69,11 @@ override PARAPHRASE_SET := $(strip $(PARAPHRASE_SET))
 $(foreach name,OUTPUT METADATA CHUNKS,$(if $(filter 1,$(words $($(name)))),,\
   $(error $(name) is '$($(name))'; it must be one name without spaces)))
 PERCENTAGES := $(foreach digit,0 1 2 3 4 5 6 7 8 9,para$(digit)%)
-$(if $(filter nopara $(PERCENTAGES),$(TRAIN)),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
+$(if $(filter nopara base $(PERCENTAGES),$(TRAIN)),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
 
 SETTINGS := CONFIG METADATA CHUNKS OUTPUT START_YEAR END_YEAR SEED PAIRS_PER_YEAR TRAIN PARAPHRASE_SET BASE_MODEL \
   CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS REPORT_FLAGS PYTHON3 VENV \
-  PYTHON PIP_FLAGS
+  PYTHON PIP_FLAGS DELTA DELTA_DIR DELTA_ACCOUNT DELTA_PARTITION DELTA_PIP_FLAGS TRAIN_SBATCH APPLY_SBATCH CAMPUS SSH
 
 # What products depend on beside files. settings.txt changes only when one of these does, and then the steps run again.
 STEERING := METADATA CHUNKS START_YEAR END_YEAR SEED PAIRS_PER_YEAR BASE_MODEL CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS \
@@ -82,11 +97,11 @@ $(OUTPUT)/settings.txt: FORCE | $(METADATA)
 FORCE:
 
 .PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase paraphrase train-local apply-local report test test-fast \
-  lint format clean clean-paid
+  test-cluster lint format clean clean-paid
 
 help: ## Show this list.
 	@echo "make <target>, in the order of the pipeline ($(if $(wildcard $(CONFIG)),settings of $(CONFIG),default settings)):"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' Makefile slurm/delta.mk
 
 settings: ## Show the settings in force.
 	@:$(foreach name,$(SETTINGS),$(info $(name) = $($(name))))
@@ -173,6 +188,10 @@ $(OUTPUT)/report/$(TRAIN)/report.html: evaluate_timeline.py $(OUTPUT)/embeddings
 	$(PYTHON) $< base=$(OUTPUT)/embeddings/base $(TRAIN)=$(OUTPUT)/embeddings/$(TRAIN) -t $(METADATA) \
 	  --training $(OUTPUT)/models/$(TRAIN)/training.json --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
 
+# ---- the heavy steps on a cluster -----------------------------------------------------------------------------------
+
+include slurm/delta.mk
+
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
 test: $(VENV)/.installed-dev ## Run all tests.
@@ -180,6 +199,9 @@ test: $(VENV)/.installed-dev ## Run all tests.
 
 test-fast: $(VENV)/.installed-dev ## Run the tests that take seconds.
 	$(VENV)/bin/python -m pytest -m "not slow"
+
+test-cluster: $(VENV)/.installed-dev ## Run the tests against a real Slurm and sshd (Debian, as root); fail without.
+	CLUSTER_TESTS=insist $(VENV)/bin/python -m pytest tests/cluster
 
 lint: $(VENV)/.installed-dev ## Check style and common mistakes.
 	$(VENV)/bin/ruff check .

@@ -494,6 +494,7 @@ def parse_args(argv: list[str] | None = None):
     )
     run.add_argument("--save-steps", type=corpus.positive_int, metavar="STEPS", help="checkpoint (default each epoch)")
     run.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint, if there is one")
+    run.add_argument("--check", action="store_true", help="check pairs, base model and output folder; train nothing")
     run.add_argument("--overwrite", action="store_true", help="delete what an earlier training left in -o")
     return arguments.parse_args(argv)
 
@@ -569,11 +570,16 @@ def main(argv: list[str] | None = None) -> int:
             log.info("pairs: %(held_out_pairs)d of %(held_out_documents)d documents held out", counts)
             recipe = recipe_of(args)
             if check_output(folder, recipe, args.resume, args.overwrite):
-                (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
+                if not args.check:
+                    (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
                 log.info(
                     "%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)",
                     folder,
                 )
+                return 0
+            if args.check:
+                check_length(load_model("--base-model", args.base_model, "cpu"), args.max_seq_length)
+                log.info("pairs, base model and output folder are fit for training")
                 return 0
             tune(args, folder, recipe, (train_rows, held_rows), stop)
         except Stopped as where:

@@ -213,7 +213,10 @@ def run_record(args: argparse.Namespace, started: float, **facts) -> dict:
 
 
 def commit() -> str | None:
-    """Return the git commit of these scripts (with + where files were changed since), or None outside git."""
+    """Return the git commit of these scripts (with + where files were changed since); None where nothing tells it.
+
+    On a cluster there is no git folder: delta.py leaves a file that says what it sent.
+    """
     here = Path(__file__).resolve().parent
     try:
         described = subprocess.run(
@@ -224,7 +227,8 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return described.stdout.strip() or None
+    note = here / ".commit"
+    return described.stdout.strip() or (note.read_text().strip() if note.exists() else "") or None
 
 
 # ---------------------------------------------------------------- metadata

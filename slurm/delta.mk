@@ -1,0 +1,58 @@
+# The heavy steps on a Slurm cluster, NCSA's Delta by default. Part of the Makefile; the work is done by delta.py here
+# and slurm/jobs.sh there. DELTA= (empty) on the cluster itself. DRY_RUN=1 prints the commands and runs none.
+
+.PHONY: connect setup-delta sync-delta preflight train apply status logs cancel wait pull-model pull-embeddings
+
+# Names on the cluster are those of the job files, whatever they are here; on the cluster itself they are the same.
+FAR_OUTPUT = $(if $(DELTA),output,$(OUTPUT))
+given = $(if $(filter $(1),$(GIVEN)),$(2))
+given_there = $(if $(DELTA),,$(call given,$(1),$(2)))
+
+AT_DELTA = $(PYTHON3) delta.py --host '$(DELTA)' --folder '$(DELTA_DIR)' --ssh '$(SSH)' $(if $(DRY_RUN),--dry-run) \
+  --train $(TRAIN) --output $(OUTPUT)
+DATA = -t $(METADATA) -r $(CHUNKS) $(YEARS)
+QUEUE = $(if $(DELTA_ACCOUNT),--account '$(DELTA_ACCOUNT)') $(if $(DELTA_PARTITION),--partition '$(DELTA_PARTITION)')
+TABLE = $(if $(filter nopara,$(TRAIN)),pairs/nopara.tsv,paraphrased/$(TRAIN).tsv)
+TRAIN_JOB = $(QUEUE) --sbatch '$(TRAIN_SBATCH)' -- $(call given,BASE_MODEL,--base-model $(BASE_MODEL)) \
+  $(call given,SEED,--seed $(SEED)) \
+  $(call given_there,OUTPUT,-d $(OUTPUT)/$(TABLE) -o $(OUTPUT)/models/$(TRAIN)) $(TUNE_FLAGS)
+MODEL = $(if $(filter base,$(TRAIN)),$(BASE_MODEL),$(FAR_OUTPUT)/models/$(TRAIN)/final)
+APPLY_JOB = $(QUEUE) --sbatch '$(APPLY_SBATCH)' -- \
+  $(if $(filter TRAIN,$(GIVEN))$(call given_there,OUTPUT,yes),-m $(MODEL) -o $(FAR_OUTPUT)/embeddings/$(TRAIN)) \
+  $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(YEARS) $(CORPUS_FLAGS) $(APPLY_FLAGS)
+
+connect: ## Open the ssh connection that the targets below share: one password, one tap of Duo.
+	@$(AT_DELTA) $(if $(CAMPUS),--campus '$(CAMPUS)') connect
+
+setup-delta: ## Make the folder and the environment on Delta, fetch the base model.
+	@$(AT_DELTA) --base-model $(BASE_MODEL) --pip-flags '$(DELTA_PIP_FLAGS)' setup
+
+sync-delta: ## Send scripts, job files, pairs, metadata and chunk files.
+	@$(AT_DELTA) $(DATA) sync
+
+preflight: ## Check all that could fail once jobs wait in the queue.
+	@$(AT_DELTA) $(DATA) preflight $(TRAIN_JOB)
+
+train: ## Check, then submit the tuning job (TRAIN=para10|para20|nopara).
+	@$(AT_DELTA) $(DATA) train $(TRAIN_JOB)
+
+apply: ## Check, then submit the embedding jobs, one a decade; they wait for a training under way.
+	@$(AT_DELTA) $(DATA) apply $(APPLY_JOB)
+
+status: ## Show the jobs, their last lines and what is complete on Delta.
+	@$(AT_DELTA) status
+
+logs: ## Show the end of the newest logs of TRAIN (FOLLOW=1 goes on).
+	@$(AT_DELTA) $(if $(FOLLOW),--follow) logs
+
+cancel: ## Cancel the jobs of TRAIN.
+	@$(AT_DELTA) cancel
+
+wait: ## Return when the jobs of TRAIN have ended; fail if one did.
+	@$(AT_DELTA) $(if $(EVERY),--every $(EVERY)) wait
+
+pull-model: ## Bring the tuned model here.
+	@$(AT_DELTA) pull-model
+
+pull-embeddings: ## Bring the embeddings here, or to CAMPUS=host:path; whole, verified decades only.
+	@$(AT_DELTA) $(if $(CAMPUS),--campus '$(CAMPUS)') pull-embeddings

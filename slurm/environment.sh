@@ -1,0 +1,14 @@
+# The environment of the scripts on the cluster, for setup, checks and jobs alike. Sourced in the project's folder.
+
+MODULES="pytorch-conda/2.12"           # EDIT: `module avail pytorch` lists what there is; "" where there are no modules
+export HF_HOME="${HF_HOME:-$PWD/.hf}"  # EDIT: where base models lie; on Delta /projects or /work/hdd, never /u
+PYTHON=".venv/bin/python"              # made by slurm/setup.sh on top of the modules
+
+if [ -n "$MODULES" ]; then
+  case $- in *u*) unset_was_error=yes; set +u ;; esac  # modules read variables that are not set
+  type module > /dev/null 2>&1 || . /etc/profile
+  module reset > /dev/null 2>&1
+  # shellcheck disable=SC2086  # several modules are several words
+  module load $MODULES
+  if [ -n "${unset_was_error:-}" ]; then set -u; fi
+fi

@@ -1,0 +1,58 @@
+# What the job files share. Sourced by them, in the project's folder; not a job itself.
+
+RESTARTS=20  # after so many a job ends for good: about a week of preemptions
+
+set -eo pipefail
+if [ ! -e slurm/job.sh ]; then
+  echo "$SLURM_JOB_NAME: submitted from $PWD; cd to the project's folder, then sbatch slurm/$SLURM_JOB_NAME.slurm" >&2
+  exit 2
+fi
+. slurm/environment.sh
+set -u
+export HF_HUB_OFFLINE=1 PYTHONNOUSERSITE=1 TOKENIZERS_PARALLELISM=false
+# With several GPUs torchrun starts a process for each; it passes Slurm's signals on, and waits for the checkpoint.
+export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=240
+LAUNCH=("$PYTHON" -u)
+if [ "${SLURM_GPUS_ON_NODE:-1}" -gt 1 ]; then
+  LAUNCH+=(-m torch.distributed.run --standalone --nproc_per_node="$SLURM_GPUS_ON_NODE")
+fi
+
+output_of() {  # the value of the last -o or --outputdir among the words
+  local word previous="" found=""
+  for word in "$@"; do
+    case $previous in -o | --outputdir | --outputpath) found=$word ;; esac
+    previous=$word
+  done
+  printf '%s\n' "$found"
+}
+
+# Run the words as the job's one step. If Slurm stopped it early (time limit, preemption), have the job started again.
+run_to_the_end() {
+  if [ -n "${SHOW_COMMAND:-}" ]; then printf '%s\n' "$@"; exit 0; fi
+  local stopped status=0 restarts=${SLURM_RESTART_COUNT:-0}
+  stopped="$(output_of "$@")/stopped.json"
+  echo "$(date '+%F %T') $SLURM_JOB_NAME $SLURM_JOB_ID on $(hostname), GPUs ${SLURM_GPUS_ON_NODE:-0}, restart $restarts"
+  printf '%q ' "$@"; echo
+  rm -f "$stopped"
+  # Bash puts the signal off until the step has ended, and does not die of it.
+  trap : USR1 TERM
+  srun --ntasks=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "$@" || status=$?
+  echo "$(date '+%F %T') ended with status $status"
+  # 75: stopped by a signal with a checkpoint, which torchrun turns into 1; 143: killed by a preemption's TERM.
+  if [ "$status" -ne 0 ] && { [ "$status" = 75 ] || [ "$status" = 143 ] || [ -e "$stopped" ]; }; then
+    again
+  fi
+  exit "$status"
+}
+
+again() {
+  local id=$SLURM_JOB_ID
+  # A job that was cancelled is not brought back.
+  if [ "$(squeue -h -j "$id" -o %T)" != RUNNING ]; then return; fi
+  if [ "${SLURM_RESTART_COUNT:-0}" -ge "$RESTARTS" ]; then
+    echo "restarted $RESTARTS times: submit it again to go on" >&2
+    return
+  fi
+  echo "goes on in a new run of job $id"
+  scontrol requeue "$id"
+}
