@@ -260,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     decades = by_decade(documents[: args.limit])
     if not decades:
         raise InputError(f"{args.metadatapath} has no document of the years asked for; check -s and -e (exclusive).")
-    todo = {decade: members for decade, members in decades.items() if args.decade in (None, decade)}
+    todo = {decade: members for decade, members in decades.items() if args.check or args.decade in (None, decade)}
     if not todo:
         log.info("no document of the %ds in %s: nothing to do", args.decade, args.metadatapath)
         return 0

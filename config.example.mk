@@ -43,6 +43,35 @@
 #TUNE_FLAGS = --epochs 3 --learning-rate 2e-5 --eval-fraction 0.2
 #APPLY_FLAGS = --dtype float16
 
+# ---- Delta, or another Slurm cluster ----
+# Put this into ~/.ssh/config: one password and one tap of Duo then open a connection that everything else shares.
+#   Host delta
+#     HostName login.delta.ncsa.illinois.edu
+#     User YOUR_NCSA_NAME
+#     ControlMaster auto
+#     ControlPath ~/.ssh/cm-%C
+#     ControlPersist 8h
+#   Host campus
+#     HostName cli-dtn.researchdata.illinois.edu
+#     User YOUR_NETID
+#     ControlMaster auto
+#     ControlPath ~/.ssh/cm-%C
+#     ControlPersist 8h
+# The ssh host. Empty on the cluster itself: then the same targets submit directly.
+#DELTA = delta
+# The project's folder there; one corpus a folder.
+#DELTA_DIR = /projects/bbiq/novelty/tunedembeddings
+# What is charged: Delta's command `accounts` lists yours. Left empty: as the job files have it.
+#DELTA_ACCOUNT = abcd-delta-gpu
+#DELTA_PARTITION = gpuA40x4
+# More flags of sbatch for the two kinds of jobs.
+#TRAIN_SBATCH = --time=02:00:00 --gpus-per-node=4
+#APPLY_SBATCH = --partition=gpuA100x4-preempt
+# Where make pull-embeddings sends the decades instead of here: host:path, a folder named by TRAIN is made below it.
+#CAMPUS = campus:/projects/mine/embeddings
+# More flags of pip for make setup-delta.
+#DELTA_PIP_FLAGS =
+
 # ---- report ----
 #REPORT_FLAGS = --title "My journals, 1900–2017"
 

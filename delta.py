@@ -48,7 +48,8 @@ class Place:
 
     def __init__(self, host: str, folder: str, ssh: str, dry_run: bool):
         self.host, self.folder, self.dry_run = host, folder if host else ".", dry_run
-        self.ssh = [*shlex.split(ssh), "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", *self.shared_connection(ssh)]
+        self.login = [*shlex.split(ssh), "-o", "ConnectTimeout=20", *self.shared_connection(ssh)]
+        self.ssh = [*self.login, "-o", "BatchMode=yes"]  # where a login would ask a person, fail
 
     def at(self, folder: str) -> Place:
         """Return another folder on the same machine."""
@@ -88,6 +89,8 @@ class Place:
         if self.host and done.returncode == 255:
             raise InputError(self.no_connection(done.stderr))
         said = "".join(line for line in done.stderr.splitlines(True) if "Shared connection to" not in line)
+        if check and done.returncode and re.search(r"(cd:|slurm/\w+\.sh:).*No such file or directory", said):
+            raise InputError(f"{self.path('')}: the project is not there yet; run make sync-delta first.")
         if check and done.returncode:
             raise InputError(f"{self.host or 'here'}: {last_line(said) or shlex.join(words[:4]) + ' failed'}")
         sys.stderr.write("" if capture else said)
@@ -151,9 +154,7 @@ def connect(args, delta: Place, campus: Place | None) -> None:
         if not place.host:
             log.info("no host is set: this is the cluster itself, nothing to connect to")
             continue
-        options = [word for word in place.ssh if word not in ("BatchMode=yes",)]
-        options.remove("-o")  # BatchMode's, the first: here ssh shall ask for the password
-        command = [*options, "-o", "ControlMaster=auto", "-o", "ControlPersist=8h", place.host, "true"]
+        command = [*place.login, "-o", "ControlMaster=auto", "-o", "ControlPersist=8h", place.host, "true"]
         if args.dry_run:
             print(shown(command))
         elif subprocess.run(command).returncode:
@@ -264,9 +265,9 @@ def check_sent(args, delta: Place, stage: str) -> None:
     if not delta.host:
         return
     if stage == "train":
-        differ = delta.rsync(
-            ["-n", "-i", "--checksum"], f"{args.output}/", delta.path("output/"), [training_table(args.train)]
-        )
+        # Who has no table here trains on the one that lies there; the checks over there look at it.
+        here = [name for name in [training_table(args.train)] if (Path(args.output) / name).exists()]
+        differ = delta.rsync(["-n", "-i", "--checksum"], f"{args.output}/", delta.path("output/"), here)
     else:
         differ = [
             *delta.rsync(["-n", "-i", "--checksum"], args.metadatapath, delta.path("data/metadata.tsv")),
@@ -430,6 +431,10 @@ def pull_embeddings(args, delta: Place) -> None:
     delta.rsync([f"--copy-dest={target.resolve()}"], delta.path(f"{far}/"), f"{staged}/", files)
     if args.dry_run:
         return
+    with_file = [record for record in records.values() if record["bytes"] is not None]
+    # Same size and time, other content: the copy here was changed, or a file left from a pull that was cut off.
+    damaged = [record["file"] for record in with_file if wrong(staged / record["file"], record)]
+    delta.rsync(["--ignore-times"], delta.path(f"{far}/"), f"{staged}/", damaged)
     for record in records.values():
         path = staged / record["file"]
         if record["bytes"] is not None and wrong(path, record):
@@ -607,8 +612,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             log.info("no host is set: the embeddings are here already, in %s/embeddings", args.output)
     else:
-        extra = ["follow"] if args.action == "logs" and args.follow else []
-        delta.run(["bash", "slurm/jobs.sh", args.action, args.train, *extra])
+        words = {"status": [], "cancel": [args.train], "logs": [args.train, *(["follow"] if args.follow else [])]}
+        delta.run(["bash", "slurm/jobs.sh", args.action, *words[args.action]])
     return 0
 
 

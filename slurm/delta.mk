@@ -13,11 +13,11 @@ AT_DELTA = $(PYTHON3) delta.py --host '$(DELTA)' --folder '$(DELTA_DIR)' --ssh '
 DATA = -t $(METADATA) -r $(CHUNKS) $(YEARS)
 QUEUE = $(if $(DELTA_ACCOUNT),--account '$(DELTA_ACCOUNT)') $(if $(DELTA_PARTITION),--partition '$(DELTA_PARTITION)')
 TABLE = $(if $(filter nopara,$(TRAIN)),pairs/nopara.tsv,paraphrased/$(TRAIN).tsv)
-TRAIN_JOB = $(QUEUE) --sbatch '$(TRAIN_SBATCH)' -- $(call given,BASE_MODEL,--base-model $(BASE_MODEL)) \
+TRAIN_JOB = $(QUEUE) --sbatch='$(TRAIN_SBATCH)' -- $(call given,BASE_MODEL,--base-model $(BASE_MODEL)) \
   $(call given,SEED,--seed $(SEED)) \
   $(call given_there,OUTPUT,-d $(OUTPUT)/$(TABLE) -o $(OUTPUT)/models/$(TRAIN)) $(TUNE_FLAGS)
 MODEL = $(if $(filter base,$(TRAIN)),$(BASE_MODEL),$(FAR_OUTPUT)/models/$(TRAIN)/final)
-APPLY_JOB = $(QUEUE) --sbatch '$(APPLY_SBATCH)' -- \
+APPLY_JOB = $(QUEUE) --sbatch='$(APPLY_SBATCH)' -- \
   $(if $(filter TRAIN,$(GIVEN))$(call given_there,OUTPUT,yes),-m $(MODEL) -o $(FAR_OUTPUT)/embeddings/$(TRAIN)) \
   $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(YEARS) $(CORPUS_FLAGS) $(APPLY_FLAGS)
 
@@ -25,7 +25,7 @@ connect: ## Open the ssh connection that the targets below share: one password, 
 	@$(AT_DELTA) $(if $(CAMPUS),--campus '$(CAMPUS)') connect
 
 setup-delta: ## Make the folder and the environment on Delta, fetch the base model.
-	@$(AT_DELTA) --base-model $(BASE_MODEL) --pip-flags '$(DELTA_PIP_FLAGS)' setup
+	@$(AT_DELTA) --base-model $(BASE_MODEL) --pip-flags='$(DELTA_PIP_FLAGS)' setup
 
 sync-delta: ## Send scripts, job files, pairs, metadata and chunk files.
 	@$(AT_DELTA) $(DATA) sync

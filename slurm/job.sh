@@ -3,10 +3,6 @@
 RESTARTS=20  # after so many a job ends for good: about a week of preemptions
 
 set -eo pipefail
-if [ ! -e slurm/job.sh ]; then
-  echo "$SLURM_JOB_NAME: submitted from $PWD; cd to the project's folder, then sbatch slurm/$SLURM_JOB_NAME.slurm" >&2
-  exit 2
-fi
 . slurm/environment.sh
 set -u
 export HF_HUB_OFFLINE=1 PYTHONNOUSERSITE=1 TOKENIZERS_PARALLELISM=false

@@ -23,7 +23,7 @@ state_of() {  # stage model id: one word, or for an array the count of each stat
   if [ -z "$states" ]; then
     if is_whole "$1" "$2"; then states=COMPLETED; else states=UNKNOWN; fi
   fi
-  sort <<< "$states" | uniq -c | awk '{ printf "%s%s", NR > 1 ? "," : "", $1 > 1 ? $2 "×" $1 : $2 }'
+  sort <<< "$states" | uniq -c | awk '{ printf "%s%s", (NR > 1 ? "," : ""), ($1 > 1 ? $2 "×" $1 : $2) }'
 }
 
 is_whole() { [ -e "$(record_of "$1" "$2")" ]; }
@@ -129,7 +129,7 @@ check_inputs() {  # stage model: the script itself looks at what it will read an
   local answer
   read_command || return
   if answer=$(HF_HUB_OFFLINE=1 "$PYTHON" "${COMMAND[@]}" --check 2>&1); then
-    say ok "$(grep -v settings: <<< "$answer" | tail -n 1 | cut -d ' ' -f 2-)"
+    say ok "$(grep -v '^[0-9:]* settings:' <<< "$answer" | tail -n 1 | cut -d ' ' -f 2-)"
   else
     say fault "$(tail -n 1 <<< "$answer")"
   fi
@@ -206,7 +206,7 @@ state() {  # [model]: a line for each job: stage, model, id, state
 logs_of() { ls -t logs/*-"$1".out logs/*-"$1"_*.out 2> /dev/null; }  # id: its log files, the newest first
 
 status() {
-  local stage model id state log done
+  local stage model id state log made
   [ -s "$LEDGER" ] || echo "no job was submitted by make here yet"
   while IFS=$'\t' read -r stage model id state; do
     printf '%-6s %-8s job %-9s %s\n' "$stage" "$model" "$id" "$state"
@@ -215,8 +215,8 @@ status() {
     if [ -n "$log" ]; then printf '         %s: %s\n' "$log" "$(last_line "$log")"
     elif ! is_underway "$state"; then echo "         no log: the folder logs was missing when it started"; fi
   done < <(state "${1:-}")
-  for done in output/models/*/training.json; do [ -e "$done" ] && echo "model  $(dirname "$done"): complete"; done
-  for done in output/embeddings/*/; do [ -d "$done" ] && echo "embeddings ${done%/}: $(decades_in "$done")"; done
+  for made in output/models/*/training.json; do [ -e "$made" ] && echo "model  $(dirname "$made"): complete"; done
+  for made in output/embeddings/*/; do [ -d "$made" ] && echo "embeddings ${made%/}: $(decades_in "$made")"; done
   return 0
 }
 

@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub's package, which reads it once
 
 import pytest
 from openai_server import OpenAIServer
-from tiny_encoder import WORDS, make_tiny_encoder
-
-
-class Corpus:
-    """A folder with metadata.tsv and chunks/, filled by the test."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.metadata, self.chunks = folder, folder / "metadata.tsv", folder / "chunks"
-        self.chunks.mkdir(parents=True)
-        self.rows: list[tuple[str, ...]] = []
-
-    def add(self, paper_id: str, year, passages: int | list[str]) -> Corpus:
-        """Add a document; a number of passages gives texts that name document and passage."""
-        texts = [f"{paper_id} passage {i}" for i in range(passages)] if isinstance(passages, int) else passages
-        (self.chunks / f"{paper_id}.txt").write_text("".join(f"{i}\t{text}\n" for i, text in enumerate(texts)))
-        self.rows.append((paper_id, str(year)))
-        return self.write()
-
-    def write(self) -> Corpus:
-        self.metadata.write_text("paperId\tyear\n" + "".join("\t".join(row) + "\n" for row in self.rows))
-        return self
-
-    @property
-    def flags(self) -> list[str]:
-        return ["-t", str(self.metadata), "-r", str(self.chunks)]
+from small_corpus import Corpus, make_word_corpus
+from tiny_encoder import make_tiny_encoder
 
 
 @pytest.fixture
@@ -42,20 +18,9 @@ def corpus_folder(tmp_path) -> Corpus:
     return Corpus(tmp_path / "corpus")
 
 
-def sentences(seed: str, count: int) -> list[str]:
-    """Return texts of the tiny encoder's words; a document's passages share a topic of twenty words."""
-    dice = random.Random(seed)
-    topic = dice.sample(range(WORDS), 20)
-    return [" ".join(f"w{dice.choice(topic)}" for _ in range(40)) for _ in range(count)]
-
-
 @pytest.fixture
 def word_corpus(tmp_path) -> Corpus:
-    """Twenty-four documents of 12 passages over six decades, in words the tiny encoder knows."""
-    corpus = Corpus(tmp_path / "words")
-    for i in range(24):
-        corpus.add(f"doc{i:02d}", 1900 + i * 60 // 24, sentences(f"doc{i}", 12))
-    return corpus
+    return make_word_corpus(tmp_path / "words")
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@
 
 Its answers come from `reply`, a function of the request's JSON that returns (status, body) or a text; tests set it.
 It is no language model: it shortens the source and changes every word a little, so that checks pass.
-Run by hand, it prints its address and serves until it is stopped.
+Run by hand, with a port or without, it prints its address and serves until it is stopped.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -44,7 +45,7 @@ class Server(ThreadingHTTPServer):
 class OpenAIServer:
     """Context manager; `requests` holds every request's JSON, `headers` its headers."""
 
-    def __init__(self, reply=shorten):
+    def __init__(self, reply=shorten, port=0):
         self.reply, self.requests, self.headers = reply, [], []
         self.lock = threading.Lock()
         owner = self
@@ -61,6 +62,9 @@ class OpenAIServer:
                 status, body = (200, completion(request, answer)) if isinstance(answer, str) else answer
                 self.send(status, body)
 
+            def do_GET(self):
+                self.send(200, {"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+
             def send(self, status, body):
                 data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
                 self.send_response(status)
@@ -74,7 +78,7 @@ class OpenAIServer:
             def log_message(self, *_):
                 pass
 
-        self.http = Server(("127.0.0.1", 0), Handler)
+        self.http = Server(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
 
     def __enter__(self) -> OpenAIServer:
@@ -87,6 +91,6 @@ class OpenAIServer:
 
 
 if __name__ == "__main__":
-    with OpenAIServer() as running:
+    with OpenAIServer(port=int(sys.argv[1]) if len(sys.argv) > 1 else 0) as running:
         print(running.url, flush=True)
         threading.Event().wait()

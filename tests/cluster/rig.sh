@@ -298,8 +298,9 @@ start() {
   start_mariadb
   start_slurm
   ssh-keygen -q -t ed25519 -N '' -C rig -f "$rig/client_key"
+  # One thread a job: several trainings with more threads than there are cores slow each other down tenfold.
   start_sshd delta "${ports[3]}" "SLURM_CONF=$rig/slurm.conf" "LMOD_SITE_MODULEPATH=$rig/modules" \
-    LMOD_SYSTEM_DEFAULT_MODULES=default
+    LMOD_SYSTEM_DEFAULT_MODULES=default OMP_NUM_THREADS=1
   start_sshd campus "${ports[4]}"
   printf 'export %s\n' "SLURM_CONF=$rig/slurm.conf" "SSH_CONFIG=$rig/ssh_config" >"$rig/env"
   up=yes

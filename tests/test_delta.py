@@ -1,0 +1,136 @@
+"""delta.py and the job files, as far as they can be checked without a cluster (tests/cluster has the real one)."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import corpus
+import delta
+
+ROOT = Path(__file__).resolve().parents[1]
+JOBS = sorted((ROOT / "slurm").glob("*.slurm"))
+
+
+def arguments(corpus_folder, *flags):
+    return delta.parse_args(["train", *corpus_folder.flags, *flags])
+
+
+@pytest.mark.parametrize(
+    ("years", "array"),
+    [([1790], "179%8"), ([1799, 1801, 1811, 1850], "179-181,185%8"), ([5, 1900, 2019], "0,190,201%8")],
+)
+def test_the_array_has_a_task_for_each_decade_of_the_metadata(corpus_folder, years, array):
+    for year in years:
+        corpus_folder.add(f"d{year}", year, 1)
+    assert delta.array_of_decades(arguments(corpus_folder), str(ROOT / "slurm/apply_tuned.slurm")) == array
+
+
+def test_the_array_keeps_to_the_years_and_to_what_the_job_file_says(corpus_folder, tmp_path):
+    for year in (1790, 1805, 1815):
+        corpus_folder.add(f"d{year}", year, 1)
+    job = tmp_path / "apply.slurm"
+    job.write_text("#SBATCH --array=1-2%3   # EDIT\n")
+    assert delta.array_of_decades(arguments(corpus_folder, "-s", "1800"), str(job)) == "180-181%3"
+    with pytest.raises(corpus.InputError, match="has no document of the years asked for"):
+        delta.array_of_decades(arguments(corpus_folder, "-s", "1900"), str(job))
+    corpus_folder.add("old", -40, 1)
+    with pytest.raises(corpus.InputError, match="an array has no negative indices"):
+        delta.array_of_decades(arguments(corpus_folder), str(job))
+
+
+def test_only_what_the_user_set_goes_to_sbatch(corpus_folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert delta.job_words(arguments(corpus_folder), "train") == ["slurm/train_para10.slurm"]
+    flags = [
+        "--account",
+        "me",
+        "--sbatch=--time=1:00:00 --comment='two words'",
+        "--train",
+        "nopara",
+        "--",
+        "--epochs",
+        "3",
+    ]
+    words = ["--account=me", "--time=1:00:00", "--comment=two words", "slurm/train_nopara.slurm", "--epochs", "3"]
+    assert delta.job_words(arguments(corpus_folder, *flags), "train") == words
+
+
+@pytest.mark.parametrize("words", [["a", "b c"], ["it's"], ["$x", 'say "y"'], ["a\nb", "*"], ["back\\slash!", ""]])
+def test_a_command_that_is_shown_can_be_pasted(words):
+    pasted = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {delta.shown(words)}"], capture_output=True, text=True
+    ).stdout
+    assert pasted.split("\0")[:-1] == words
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh here")
+def test_the_users_own_shared_connection_is_taken(tmp_path):
+    config = tmp_path / "config"
+    config.write_text("Host delta\n  ControlPath ~/.ssh/mine-%C\n")
+    own = delta.Place("delta", "/projects/x", f"ssh -F {config}", False)
+    ours = delta.Place("other", "/projects/x y", f"ssh -F {config}", False)
+    assert "ControlPersist=8h" not in own.ssh and "ControlPersist=8h" in ours.ssh
+    command = ours.command(["ls", "a b"])
+    assert command[-2] == "other" and shlex.split(shlex.split(command[-1])[2]) == [
+        "cd",
+        "/projects/x y",
+        "&&",
+        "ls",
+        "a b",
+    ]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda path: path.name)
+def test_job_files_are_short_sound_and_have_one_block_to_edit(job):
+    text = job.read_text()
+    assert text.startswith("#!/bin/bash\n") and text.count("\n") < 70
+    assert text.count("# ---- edit here ----") == 1 and f"#SBATCH --job-name={job.stem}\n" in text
+    assert "--output=logs/" in text and re.search(r"^#SBATCH --mem=58g", text, re.MULTILINE)
+    subprocess.run(["bash", "-n", job], check=True)
+
+
+@pytest.mark.parametrize(
+    "job", [job for job in JOBS if job.stem.startswith(("train", "apply"))], ids=lambda path: path.name
+)
+def test_job_files_call_scripts_with_flags_they_have(job):
+    """The job file prints the command it would run; the script must understand every word of it."""
+    import Apply_Tuned_Model
+    import TuneEmbeddings
+
+    environment = {"PATH": "/usr/bin:/bin", "SHOW_COMMAND": "yes", "SLURM_ARRAY_TASK_ID": "179", "HOME": "/"}
+    plain = (ROOT / "slurm/environment.sh").read_text().replace('MODULES="pytorch-conda/2.12"', 'MODULES=""')
+    script = job.read_text().replace(". slurm/job.sh", 'eval "$(sed "/environment.sh/d" slurm/job.sh)"')
+    shown = subprocess.run(
+        ["bash", "-c", f"{plain}\n{script}"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    words = shown.stdout.splitlines()
+    module = {"TuneEmbeddings.py": TuneEmbeddings, "Apply_Tuned_Model.py": Apply_Tuned_Model}[words[2]]
+    args = module.parse_args(words[3:])
+    if module is TuneEmbeddings:
+        set_ = job.stem.removeprefix("train_")
+        assert args.outputdir == f"output/models/{set_}" and args.resume and set_ in args.datasource
+    else:
+        assert args.decade == 1790 and args.modelpath.endswith("/final")
+
+
+def test_a_finished_training_or_corpus_is_checked_without_work(corpus_folder, tiny_encoder, tmp_path, capsys):
+    import Apply_Tuned_Model
+    import TuneEmbeddings
+
+    corpus_folder.add("a", 1900, 3).add("b", 1910, 3)
+    rows = [dict(zip(corpus.PAIR_COLUMNS, (f"d{i}", 1900, f"w{i}", f"w{i + 1}", "successive"))) for i in range(20)]
+    corpus.write_pairs(tmp_path / "pairs.tsv", rows)
+    flags = ["-d", str(tmp_path / "pairs.tsv"), "-o", str(tmp_path / "model"), "--eval-fraction", "0.3", "--check"]
+    assert TuneEmbeddings.main([*flags, "--base-model", str(tiny_encoder)]) == 0
+    assert TuneEmbeddings.main([*flags, "--base-model", "no/such-model"]) == 2
+    flags = ["-m", "not/yet", "-o", str(tmp_path / "vectors"), *corpus_folder.flags, "--decade", "1900", "--check"]
+    assert Apply_Tuned_Model.main(flags) == 0
+    assert not (tmp_path / "model").exists() and not (tmp_path / "vectors").exists()
+    for path in corpus_folder.chunks.iterdir():
+        path.unlink()
+    assert Apply_Tuned_Model.main(flags) == 2
+    assert "has no chunk file of the 2 documents" in capsys.readouterr().err
