@@ -591,4 +591,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # What StopSignals gives back at its end: Slurm's warning must not kill a process that has just finished its work.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     sys.exit(main())

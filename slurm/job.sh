@@ -34,10 +34,13 @@ run_to_the_end() {
   trap : USR1 TERM
   srun --ntasks=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "$@" || status=$?
   echo "$(date '+%F %T') ended with status $status"
-  # 75: stopped by a signal with a checkpoint, which torchrun turns into 1; 143: killed by a preemption's TERM.
-  if [ "$status" -ne 0 ] && { [ "$status" = 75 ] || [ "$status" = 143 ] || [ -e "$stopped" ]; }; then
-    again
-  fi
+  # 75: stopped by a signal with a checkpoint, which torchrun turns into 1; 143 and 138: killed by a preemption's TERM
+  # or by USR1 before Python could take it.
+  case $status in
+    0) ;;
+    75 | 143 | 138) again ;;
+    *) if [ -e "$stopped" ]; then again; fi ;;
+  esac
   exit "$status"
 }
 

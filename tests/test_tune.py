@@ -211,6 +211,19 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_resuming_ends_the_same(t
     assert_same_weights(folder, whole)
 
 
+def test_a_warning_that_comes_when_all_is_done_fails_nothing(trained, tiny_encoder, tmp_path):
+    _, table = trained
+    flags = command(table, tiny_encoder, tmp_path / "model", "--epochs", "1")
+    running = subprocess.Popen(
+        [sys.executable, "TuneEmbeddings.py", *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    said = next(line for line in running.stderr if "the model is in" in line)
+    while running.poll() is None:
+        running.send_signal(signal.SIGUSR1)
+        time.sleep(0.005)
+    assert running.returncode == 0, said + running.stderr.read()
+
+
 # ---- several GPUs (here: processes of torchrun on the CPU)
 
 
