@@ -42,6 +42,7 @@ PAIRS_FLAGS ?=
 NOPARA_FLAGS ?=
 PARAPHRASER ?=
 PARAPHRASE_FLAGS ?=
+BATCH ?= status
 TUNE_FLAGS ?=
 APPLY_FLAGS ?=
 REPORT_FLAGS ?=
@@ -97,7 +98,7 @@ $(OUTPUT)/settings.txt: FORCE | $(METADATA)
 FORCE:
 
 .PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase paraphrase train-local apply-local report test test-fast \
-  test-cluster lint format clean clean-paid
+  test-cluster lint format clean clean-paid paraphrase paraphrase-estimate paraphrase-preview paraphrase-batch
 
 help: ## Show this list.
 	@echo "make <target>, in the order of the pipeline ($(if $(wildcard $(CONFIG)),settings of $(CONFIG),default settings)):"
@@ -147,12 +148,25 @@ $(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py select_traini
 
 PARAPHRASED = $(if $(filter para%,$(TRAIN)),$(OUTPUT)/paraphrased/$(TRAIN).tsv)
 
+PARAPHRASE = $(PYTHON) synthetic_data_generator.py -d $(OUTPUT)/pairs/$(1).tsv --seed $(SEED) $(PARAPHRASE_FLAGS) \
+  -o $(OUTPUT)/paraphrased/$(1).tsv
+
 paraphrase: $(PARAPHRASED) ## Have the flagged cells paraphrased (OPENAI_API_KEY; costs).
 	@$(if $(PARAPHRASED),:,echo "TRAIN=nopara has nothing to paraphrase")
 
 # The journal beside the table holds what was paid for. It is no target, so make never deletes it.
-$(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py $(OUTPUT)/pairs/%.tsv corpus.py | $(READY)
-	$(PARAPHRASER) $(PYTHON) $< -d $(OUTPUT)/pairs/$*.tsv --seed $(SEED) $(PARAPHRASE_FLAGS) -o $@
+$(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py $(OUTPUT)/pairs/%.tsv $(wildcard paraphrase/*.py) corpus.py \
+    | $(READY)
+	$(PARAPHRASER) $(call PARAPHRASE,$*)
+
+paraphrase-estimate: $(PARAPHRASED:$(OUTPUT)/paraphrased/%=$(OUTPUT)/pairs/%) ## Say what that will cost and take; no call.
+	@$(if $<,$(call PARAPHRASE,$(TRAIN)) --dry-run,echo "TRAIN=nopara has nothing to paraphrase")
+
+paraphrase-preview: $(PARAPHRASED:$(OUTPUT)/paraphrased/%=$(OUTPUT)/pairs/%) ## Show five paraphrases beside their sources.
+	@$(if $<,$(PARAPHRASER) $(call PARAPHRASE,$(TRAIN)) --preview 5,echo "TRAIN=nopara has nothing to paraphrase")
+
+paraphrase-batch: $(PARAPHRASED:$(OUTPUT)/paraphrased/%=$(OUTPUT)/pairs/%) ## At half the price: BATCH=submit|status|collect.
+	@$(if $<,$(call PARAPHRASE,$(TRAIN)) --batch $(BATCH),echo "TRAIN=nopara has nothing to paraphrase")
 
 # ---- 3. tuning ------------------------------------------------------------------------------------------------------
 
@@ -218,8 +232,10 @@ clean: ## Delete pairs, embeddings and reports; never paraphrases or models.
 
 clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=yes.
 	@for journal in $(wildcard $(OUTPUT)/paraphrased/*.journal.jsonl); do \
-	  awk -v name="$$journal" '{ if (match($$0, /"total_tokens": [0-9]+/)) tokens += substr($$0, RSTART + 16, RLENGTH - 16) } \
-	    END { printf "%s: %d paid replies, %d tokens\n", name, NR, tokens }' "$$journal"; done
+	  awk -v name="$$journal" '/"usage": {/ { replies++ } \
+	    match($$0, /"total_tokens": [0-9]+/) { tokens += substr($$0, RSTART + 16, RLENGTH - 16) } \
+	    match($$0, /"cost": [0-9.e-]+/) { dollars += substr($$0, RSTART + 8, RLENGTH - 8) } \
+	    END { printf "%s: %d paid replies, %d tokens, $$%.2f\n", name, replies, tokens, dollars }' "$$journal"; done
 	@for record in $(wildcard $(OUTPUT)/models/*/training.json); do \
 	  awk -v name="$$(dirname "$$record")" -F '[:,]' '/^ "seconds"/ { printf "%s: %.1f minutes of training\n", name, $$2 / 60 }' \
 	    "$$record"; done

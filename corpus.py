@@ -10,18 +10,19 @@ import argparse
 import csv
 import functools
 import hashlib
-import io
 import json
 import logging
 import os
 import platform
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata as installed
 from pathlib import Path
@@ -73,9 +74,9 @@ def command(main):
             where = f"{error.filename}: " if error.filename else ""
             print(f"{script}: {where}{error.strerror}; check the path, its permissions and the disk.", file=sys.stderr)
             return 2
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             print(f"{script}: interrupted; run the same command again to go on.", file=sys.stderr)
-            return 130
+            return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
 
     return run
 
@@ -441,28 +442,33 @@ def write_pairs(path: str | Path, rows, columns: tuple[str, ...] = PAIR_COLUMNS)
 
 
 def read_pairs(path: str | Path) -> list[dict[str, str]]:
-    """Read a pair table; every cell is text, `NA` and `007` included.
+    """Read a whole pair table, as each_pair does."""
+    return list(each_pair(path))
+
+
+def each_pair(path: str | Path) -> Iterator[dict[str, str]]:
+    """Yield a pair table's rows; every cell is text, `NA` and `007` included.
 
     Raises:
         InputError: a missing column, an unknown category, an empty text or a row of another length.
     """
     csv.field_size_limit(2**31 - 1)  # the module's 128 KiB is less than a long unsplit passage
-    reader = csv.DictReader(
-        io.StringIO(decode(Path(path).read_bytes(), path), newline=""), delimiter="\t", strict=True, restkey="more"
-    )
-    rows = []
-    try:
-        absent = [column for column in PAIR_COLUMNS if column not in (reader.fieldnames or ())]
-        if absent:
-            raise InputError(f"{path}, line 1: no column {', '.join(absent)}; they are {', '.join(PAIR_COLUMNS)}.")
-        for row in reader:
-            check_pair(row, path, reader.line_num)
-            rows.append(row)
-    except csv.Error as error:
-        raise InputError(
-            f"{path}, line {reader.reader.line_num}: {error}; make the table again with its script."
-        ) from None
-    return rows
+    with open(path, encoding="utf-8-sig", newline="") as table:
+        reader = csv.DictReader(table, delimiter="\t", strict=True, restkey="more")
+        try:
+            absent = [column for column in PAIR_COLUMNS if column not in (reader.fieldnames or ())]
+            if absent:
+                raise InputError(f"{path}, line 1: no column {', '.join(absent)}; they are {', '.join(PAIR_COLUMNS)}.")
+            for row in reader:
+                check_pair(row, path, reader.line_num)
+                yield row
+        except csv.Error as error:
+            raise InputError(
+                f"{path}, line {reader.reader.line_num}: {error}; make the table again with its script."
+            ) from None
+        except UnicodeDecodeError:
+            decode(Path(path).read_bytes(), path)  # says at which byte
+            raise
 
 
 def check_pair(row: dict[str, str], path: str | Path, number: int) -> None:

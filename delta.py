@@ -27,6 +27,8 @@ ACTIONS = ("connect", "setup", "sync", "preflight", "train", "apply", "status", 
 ACTIONS += ("pull-model", "pull-embeddings")
 CODE = (
     "*.py",
+    "paraphrase/*.py",
+    "prompts.toml",
     "slurm/*",
     "Makefile",
     "README.md",

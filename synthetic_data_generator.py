@@ -10,434 +10,316 @@ The key is read from OPENAI_API_KEY; --base-url or OPENAI_BASE_URL name another 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import csv
-import difflib
-import fcntl
-import hashlib
-import json
-import os
-import random
+import heapq
 import re
+import shutil
 import sys
+import textwrap
 import time
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import corpus
 from corpus import InputError, log
+from paraphrase.asking import Stop, ask, clock, cost_of, is_openai, money, server_address
+from paraphrase.journal import Journal
+from paraphrase.plan import Request, plan, wording
+from paraphrase.prompts import Prompt, read_prompts
 
 EXAMPLE = "python synthetic_data_generator.py -d training_pairs_final_set.tsv -o training_pairs_paraphrased.tsv"
 
-MODEL = "gpt-6-luna"  # 2026-11: the cheapest current model, $0.10 in, $0.50 out per million tokens
-PROMPTS = {
-    "condense-4-5": (
-        "You condense passages of prose. Restate the user's passage in four or five sentences of your own: keep its "
-        "meaning, use other words than it does, and make it shorter. Reply with the condensed passage only; add no "
-        "comment and no title."
-    ),
-    "condense-2-3": (
-        "You condense passages of prose. Restate the user's passage in two or three sentences of your own: keep its "
-        "meaning, use other words than it does, and make it much shorter. Reply with the condensed passage only; add "
-        "no comment and no title."
-    ),
-}
-TEMPERATURES = (0.5, 0.7)  # drawn uniformly for each row
+MODEL = "gpt-6-luna"  # the cheapest current model; with reasoning off, which is how it is asked
+PROMPTS = str(Path(__file__).with_name("prompts.toml"))
 MOST_TOKENS = 768  # of a reply; five long sentences stay under 300
-SHORT_SOURCE = 30  # words; a passage this short can hardly be condensed, so its length isn't checked
-MOST_SHARED_RUN = 0.5  # of a reply's words may stand in one run in the source, or it is a copy
-CLIENT_RETRIES = 5  # of the openai package, for busy servers and broken connections, with its own back-off
-
-# How a reply begins that speaks to the user or about the passage instead of restating it. Narrow on purpose: "The
-# passage of the bill" and "I cannot recommend" are ordinary prose.
-CHAT_FRAME = re.compile(
-    r"(sure|certainly|of course|okay)[,!.:]|i'm sorry|i apologi[sz]e|as an ai\b"
-    r"|i can(no|')t (help|assist|fulfil|provide|comply|paraphrase|rewrite|summari[sz]e|condense)"
-    r"|here('s| is| are) [^.]{0,60}:|(condensed|revised|summary|rewritten)\b[^.]{0,30}:"
-    r"|in (rewriting|condensing|revising|this passage)\b"
-    r"|(the|this|your) (\w+ )?(passage|text|paragraph|summary|author|article) (effectively |clearly |also )?"
-    r"(is|was|can|could|says|states|describes|discusses|provides|explains|outlines|highlights|aims|conveys|mentions"
-    r"|emphasi[sz]es|suggests|presents|appears|seems)\b",
-    re.IGNORECASE,
-)
-THINKING = re.compile(r"^.*</think>", re.DOTALL)  # some chat templates put the opening tag into the prompt
+# OpenAI's models: dollars per million tokens in and out, and the announced end (developers.openai.com). A batch costs
+# half.
+PRICES_OF = "2026-11-23"
+PRICES = {
+    "gpt-6-luna": (0.10, 0.50, None),
+    "gpt-5.6-luna": (0.20, 1.20, None),
+    "gpt-5-nano": (0.05, 0.40, "2026-12-11"),
+    "gpt-4o-mini": (0.15, 0.60, "2027-01-14"),
+}
+# What the estimate assumes until some replies of the model are there to go by: English prose, 4 to 5 sentences.
+CHARACTERS_A_TOKEN, REPLY_TOKENS, CALL_SECONDS = 4, 130, 2
+ENOUGH_REPLIES = 20
 
 
-class Request(NamedTuple):
-    """One cell to paraphrase, with everything drawn before the first call."""
-
-    key: str  # of the row, its text and what was drawn for it
-    row: int  # from 0
-    cell: str  # the column that gets the paraphrase
-    source: str
-    prompt: str  # name in PROMPTS
-    temperature: float
-    seed: int
+# ---------------------------------------------------------------- what there is to do
 
 
-class Stop(Exception):
-    """A fault that every further call would meet too. The message is one sentence with the remedy."""
+def missing(args, prompts: dict[str, Prompt], journal: Journal) -> Iterator[Request]:
+    """Yield the requests of rows that lack their paraphrase and have tries left, at most --limit."""
+    open_rows = (
+        request
+        for _, _, request in plan(args.datasource, args.seed, prompts)
+        if request and (step := journal.outstanding(request, prompts)) and journal.tries(step) < args.tries
+    )
+    return islice(open_rows, args.limit)
 
 
-# ---------------------------------------------------------------- what to ask
+def survey(args, prompts: dict[str, Prompt], journal: Journal) -> Counter:
+    """Go through the table once, so that a damaged row stops the run before anything is paid for; count.
 
-
-def plan_requests(rows: list[dict[str, str]], seed: int) -> list[Request]:
-    """Return what to ask for, row by row; it depends on the seed and the row alone."""
-    seen, requests = Counter(), []
-    for number, row in enumerate(rows):
-        if row["category"] not in ("single-synthetic", "synthetic-pair"):
+    Returns:
+        Rows by category, and: rows, flagged, done, used_up, missing (rows to ask for, within --limit), calls and
+        characters (of what is sent) for those.
+    """
+    counts = Counter()
+    for _, row, request in plan(args.datasource, args.seed, prompts):
+        counts["rows"] += 1
+        counts[row["category"]] += 1
+        if request is None:
             continue
-        cells = "\t".join(row[column] for column in corpus.PAIR_COLUMNS)
-        seen[cells] += 1  # the same row twice is asked for twice
-        requests.append(plan_row(row, number, f"{seed}\t{seen[cells]}\t{cells}"))
-    return requests
+        counts["flagged"] += 1
+        step = journal.outstanding(request, prompts)
+        if step is None:
+            counts["done"] += 1
+        elif journal.tries(step) >= args.tries:
+            counts["used_up"] += 1
+        elif args.limit is None or counts["missing"] < args.limit:
+            counts["missing"] += 1
+            counts["calls"] += 1
+            counts["characters"] += len(wording(step.prompt)) + len(step.source)
+            if step.prompt.then:  # the reply is sent once more
+                counts["calls"] += 1
+                counts["characters"] += len(wording(prompts[step.prompt.then])) + REPLY_TOKENS * CHARACTERS_A_TOKEN
+    return counts
 
 
-def plan_row(row: dict[str, str], number: int, identity: str) -> Request:
-    """Draw cell, prompt and temperature for one row. InputError where it isn't clear which cell to generate."""
-    dice = random.Random(f"paraphrase {identity}")
-    to_generate = [cell for cell in ("anchor", "positive") if row[cell] == corpus.TO_GENERATE]
-    if row["category"] == "single-synthetic":
-        if len(to_generate) != 1:
-            raise InputError(
-                f"pair {number + 1} ({row['paperId']}) is single-synthetic, but {len(to_generate)} of its cells hold "
-                f"the word {corpus.TO_GENERATE!r} instead of one; make the table again."
-            )
-        cell = to_generate[0]
-        source = row["positive" if cell == "anchor" else "anchor"]
+def price_of(args) -> tuple[float, float] | None:
+    """Return dollars per million tokens in and out; None where it isn't known."""
+    if args.price:
+        return args.price
+    return PRICES[args.model][:2] if args.at_openai and args.model in PRICES else None
+
+
+def estimate(counts: Counter, journal: Journal) -> dict[str, float]:
+    """Return calls, tokens and seconds for what is missing: from this model's replies so far, or from assumptions."""
+    seen = {name: journal.totals[f"model_{name}"] for name in ("replies", "accepted", "seconds", "completion_tokens")}
+    measured = seen["replies"] >= ENOUGH_REPLIES and seen["accepted"] > 0 and seen["completion_tokens"] > 0
+    calls = counts["calls"] * (seen["replies"] / seen["accepted"] if measured else 1)
+    reply_tokens = seen["completion_tokens"] / seen["replies"] if measured else REPLY_TOKENS
+    return {
+        "calls": calls,
+        "tokens_in": counts["characters"] / CHARACTERS_A_TOKEN * calls / max(1, counts["calls"]),
+        "tokens_out": calls * reply_tokens,
+        "seconds": calls * (seen["seconds"] / seen["replies"] if measured and seen["seconds"] else CALL_SECONDS),
+        "measured": measured,
+    }
+
+
+def show_estimate(counts: Counter, journal: Journal, args) -> None:
+    """Print what a run would ask for, cost and take."""
+    told, price = estimate(counts, journal), price_of(args)
+    ends = PRICES.get(args.model, (0, 0, None))[2]
+    lines = [(f"{args.datasource}", f"{counts['rows']:,} rows")]
+    for category in corpus.CATEGORIES:
+        to_do = "to be paraphrased" if category in ("single-synthetic", "synthetic-pair") else "as they are"
+        lines.append((f"  {category}", f"{counts[category]:,}, {to_do}"))
+    kept = f"{counts['done']:,} of {counts['flagged']:,} rows" if counts["flagged"] else "nothing to paraphrase"
+    lines.append(("paraphrases that are there", kept))
+    if counts["used_up"]:
+        lines.append(("rows without tries left", f"{counts['used_up']:,}: raise --tries, or --accept-rejects"))
+    if told["measured"]:
+        basis = f"as with the {journal.totals['model_replies']:,} replies so far, rejected ones included"
     else:
-        cell = dice.choice(("anchor", "positive"))
-        source = row[cell]
-    prompt = dice.choice(sorted(PROMPTS))
-    temperature = round(dice.uniform(*TEMPERATURES), 2)
-    key = hashlib.sha256(f"{identity}\t{cell}\t{PROMPTS[prompt]}\t{temperature}".encode()).hexdigest()
-    return Request(key, number, cell, source, prompt, temperature, dice.randrange(2**31))
+        basis = f"{CHARACTERS_A_TOKEN} characters a token, {REPLY_TOKENS} tokens a reply, none rejected"
+    lines.append(("calls", f"{told['calls']:,.0f} with {args.model}"))
+    lines.append(("tokens", f"{told['tokens_in']:,.0f} in, {told['tokens_out']:,.0f} out ({basis})"))
+    lines.append(("price", price_line(told, price, args)))
+    if args.at_openai:
+        known = f"{ends}" if ends else "not announced" if args.model in PRICES else "not known here"
+        lines.append(("model's shutdown date", f"{known} ({PRICES_OF}; a run asks the server)"))
+    pace = "as so far" if told["measured"] else f"{CALL_SECONDS} s a call"
+    lines.append((f"time at --concurrency {args.concurrency}", f"{clock(told['seconds'] / args.concurrency)} ({pace})"))
+    lines.append(("", "No call was made."))
+    print("\n".join(f"{name:<28} {value}".rstrip() for name, value in lines))
 
 
-# ---------------------------------------------------------------- what was asked already
-
-
-class Journal:
-    """Every reply ever received for an output, one JSON object a line; appended, flushed and synced."""
-
-    def __init__(self, path: Path, model: str):
-        self.path, self.model = path, model
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(path, "a+b")
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{path} is in use by another run; wait until it ends, or give another -o.") from None
-        self.accepted: dict[str, dict] = {}
-        self.rejected: dict[str, list[str]] = {}
-        self.file.seek(0)
-        whole = 0
-        for number, line in enumerate(self.file, start=1):
-            if line.endswith(b"\n"):  # else torn by a crash while it was written
-                whole += len(line)
-                self.count(self.parse(line, number))
-        self.file.truncate(whole)
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.file.close()  # gives the lock back
-
-    def parse(self, line: bytes, number: int) -> dict:
-        """Return the entry on a line. InputError where the line is damaged, so that no paid reply is passed over."""
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if not isinstance(entry, dict) or not {"key", "verdict", "asked_model"} <= entry.keys():
-            raise InputError(f"{self.path}, line {number}: not a journal entry; mend or remove that line.")
-        return entry
-
-    def count(self, entry: dict) -> None:
-        """Remember an entry as accepted, whichever model wrote it, or as a try of this model that was rejected."""
-        if entry["verdict"] == "accepted":
-            self.accepted[entry["key"]] = entry
-        elif entry["asked_model"] == self.model:
-            self.rejected.setdefault(entry["key"], []).append(entry["verdict"])
-
-    def tries(self, key: str) -> int:
-        """Return how many replies of this model to a request were rejected, in all runs."""
-        return len(self.rejected.get(key, ()))
-
-    def append(self, entry: dict) -> None:
-        """Put an entry on disk, then count it."""
-        self.file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.count(entry)
+def price_line(told: dict, price: tuple[float, float] | None, args) -> str:
+    """Return what the tokens cost, and in a batch."""
+    if price is None:
+        return "not known for this model and server; --price IN/OUT names it"
+    dollars, listed = cost_of(told["tokens_in"], told["tokens_out"], price), f"list of {PRICES_OF}"
+    at_half = f"; ${dollars / 2:.2f} with --batch submit" if args.at_openai else ""
+    source = "--price" if args.price else listed
+    return f"${dollars:.2f} at ${price[0]:g} in and ${price[1]:g} out a million ({source}){at_half}"
 
 
 # ---------------------------------------------------------------- asking
 
 
-def clean(reply: str) -> str:
-    """Return a reply as one line, without a reasoning model's thoughts or quotation marks around the whole."""
-    writable = reply.replace("\0", "").encode("utf-8", "replace").decode()  # JSON may hold half a surrogate pair
-    text = " ".join(THINKING.sub(" ", writable).split())
-    if len(text) > 2 and text[0] + text[-1] in ('""', "“”") and not set(text[1:-1]) & set('"“”'):
-        text = text[1:-1]
-    return text
-
-
-def verdict_on(text: str, finish_reason: str | None, source: str) -> str:
-    """Return "accepted", or why a cleaned reply can't serve as the source's paraphrase."""
-    words, source_words = text.lower().split(), source.lower().split()
-    if finish_reason not in ("stop", None):
-        return f"finish reason {finish_reason}"
-    if not words or text == corpus.TO_GENERATE:
-        return "empty"
-    if CHAT_FRAME.match(text):
-        return "talks about the passage"
-    if words == source_words:
-        return "copy of the source"
-    if len(source_words) <= SHORT_SOURCE:
-        return "accepted"
-    if len(words) >= len(source_words):
-        return "not shorter than the source"
-    matcher = difflib.SequenceMatcher(None, source_words, words, autojunk=False)
-    if matcher.find_longest_match().size > MOST_SHARED_RUN * len(words):
-        return "copy of the source"
-    return "accepted"
-
-
-class Paraphraser:
-    """Asks one server for paraphrases, several at a time, and journals every reply."""
-
-    def __init__(self, client, journal: Journal, args):
-        self.client, self.journal, self.args = client, journal, args
-        self.unsupported: set[str] = set()  # parameters the server refused once
-        self.stop: Stop | None = None
-        self.failures, self.verdicts = Counter(), Counter()
-
-    async def run(self, requests: list[Request], progress) -> None:
-        """Ask for all requests, args.concurrency at a time. On Stop, calls under way are still journaled."""
-        waiting = iter(requests)
-
-        async def work():
-            for request in waiting:
-                if self.stop:
-                    return
-                try:
-                    await self.paraphrase(request)
-                except Stop as stop:
-                    self.stop = stop
-                progress.update(1)
-                tally = f"{self.verdicts['accepted']} accepted, {self.verdicts['rejected']} replies rejected"
-                progress.set_postfix_str(tally, refresh=False)
-
-        await asyncio.gather(*(work() for _ in range(min(self.args.concurrency, len(requests)))))
-        if self.stop:
-            raise self.stop
-
-    async def paraphrase(self, request: Request) -> None:
-        """Ask until a reply is accepted or the row's tries, those of earlier runs counted in, are used up."""
-        while self.journal.tries(request.key) < self.args.tries and not self.stop:
-            completion, temperature = await self.ask(request)
-            if completion is None:
-                return
-            choice = completion.choices[0] if completion.choices else None
-            text = clean((choice and choice.message.content) or "")
-            entry = {
-                "key": request.key,
-                "verdict": verdict_on(text, choice.finish_reason if choice else None, request.source),
-                "asked_model": self.args.model,
-                "model": completion.model,
-                "system_prompt": request.prompt,
-                "temperature": temperature,
-                "finish_reason": choice.finish_reason if choice else None,
-                "usage": completion.usage.model_dump(exclude_none=True) if completion.usage else None,
-                "request_id": completion._request_id,
-                "text": text,
-            }
-            self.journal.append(entry)
-            self.verdicts["accepted" if entry["verdict"] == "accepted" else "rejected"] += 1
-            if entry["verdict"] == "accepted":
-                return
-
-    def parameters(self, request: Request) -> dict:
-        """Return the call's parameters, without those the server refused."""
-        parameters = {
-            "temperature": request.temperature,
-            "max_completion_tokens": self.args.max_tokens,
-            "seed": request.seed + self.journal.tries(request.key),
-        }
-        if urlsplit(str(self.client.base_url)).hostname == "api.openai.com":
-            parameters["reasoning_effort"] = "none"  # else it thinks first, at the price of a reply five times as long
-        if "max_completion_tokens" in self.unsupported:
-            parameters["max_tokens"] = self.args.max_tokens
-        return {name: value for name, value in parameters.items() if name not in self.unsupported}
-
-    async def ask(self, request: Request):
-        """Return one completion and the temperature really applied, or (None, None) where this row failed.
-
-        Raises:
-            Stop: key, quota, model or address are at fault.
-        """
-        import openai
-
-        messages = [
-            {"role": "system", "content": PROMPTS[request.prompt]},
-            {"role": "user", "content": request.source},
-        ]
-        while True:
-            parameters = self.parameters(request)
-            try:
-                completion = await self.client.chat.completions.create(
-                    model=self.args.model, messages=messages, **parameters
-                )
-            except openai.BadRequestError as error:
-                if error.param in parameters:
-                    if error.param not in self.unsupported:
-                        log.warning("the server refuses the parameter %s; going on without it", error.param)
-                    self.unsupported.add(error.param)
-                    continue
-                return self.failed(error)
-            except openai.APIError as error:
-                stop = self.reason_to_stop(error)
-                if stop:
-                    raise Stop(stop) from None
-                return self.failed(error)
-            except ValueError as error:  # a body cut off on its way is no JSON
-                return self.failed(error)
-            if not hasattr(completion, "choices"):
-                raise Stop(f"{self.client.base_url} answers with a page, not with a completion; check --base-url.")
-            return completion, parameters.get("temperature")
-
-    def failed(self, error) -> tuple[None, None]:
-        """Count a call that failed for this row only; the row is asked for again in the next run."""
-        self.failures[f"{type(error).__name__} {getattr(error, 'status_code', '')}".strip()] += 1
-        return None, None
-
-    def reason_to_stop(self, error) -> str | None:
-        """Return the sentence for a fault that further calls would meet too, or None."""
-        import openai
-
-        where = self.client.base_url
-        if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
-            return f"{where} refuses the key (HTTP {error.status_code}); set OPENAI_API_KEY to a valid one."
-        if isinstance(error, openai.NotFoundError):
-            return f"{where} has no model {self.args.model!r} (HTTP 404); name one with --model, or check --base-url."
-        if isinstance(error, openai.RateLimitError) and "insufficient_quota" in (error.code, error.type):
-            return "the account's quota is used up; raise it or wait, then run again: replies so far are kept."
-        if isinstance(error, openai.APITimeoutError):
-            return None
-        if isinstance(error, openai.APIConnectionError):
-            return f"no server answers at {where}; start it, or check --base-url and the network."
-        return None
-
-
-def server_address(asked: str | None) -> str | None:
-    """Return --base-url or OPENAI_BASE_URL, None for OpenAI's own. InputError where it holds a password or query."""
-    address = asked or os.environ.get("OPENAI_BASE_URL") or None
-    parts = urlsplit(address or "")
-    if "@" in parts.netloc or parts.query:
-        raise InputError(f"the address of {parts.hostname} holds a name or key; put the key into OPENAI_API_KEY.")
-    return address
-
-
-def open_client(base_url: str | None):
-    """Return an AsyncOpenAI client. InputError where there is neither a key nor another server than OpenAI's."""
-    import openai
-
-    key = os.environ.get("OPENAI_API_KEY")
-    if not key and not base_url:
-        raise InputError("no key: set OPENAI_API_KEY, or name a server of your own with --base-url.")
-    # Five minutes: a local server works off a full queue of requests before it answers the last.
-    return openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", max_retries=CLIENT_RETRIES, timeout=300)
-
-
-def ask_for_missing(requests: list[Request], journal: Journal, args) -> Counter:
-    """Ask for every request without an accepted reply that has tries left; return the calls that failed, by kind."""
-    missing = [
-        request
-        for request in requests
-        if request.key not in journal.accepted and journal.tries(request.key) < args.tries
-    ]
-    log.info("%d rows to be paraphrased, %d of them to be asked for", len(requests), len(missing))
-    writers = Counter(journal.accepted[r.key]["asked_model"] for r in requests if r.key in journal.accepted)
-    for model in writers.keys() - {args.model}:
-        log.warning("%d paraphrases kept from an earlier run were written by %s", writers[model], model)
-    if not missing:
-        return Counter()
+def ask_for(requests: Iterator[Request], total: int, args, prompts: dict[str, Prompt], journal: Journal) -> None:
+    """Ask for these requests, with progress. InputError where no further call would succeed."""
+    if not total:
+        return
     try:
-        return asyncio.run(ask(missing[: args.limit], journal, args))
+        asyncio.run(ask(requests, total, journal, prompts, price_of(args), args))
     except Stop as stop:
         raise InputError(f"{stop} ({len(journal.accepted)} paraphrases are kept.)") from None
+    except OSError as error:
+        if journal.failed is None:
+            raise
+        raise InputError(
+            f"{journal.path}: {error.strerror}; make room and run again ({len(journal.accepted)} paraphrases are kept)."
+        ) from None
 
 
-async def ask(requests: list[Request], journal: Journal, args) -> Counter:
-    """Ask the server for these requests, with a line of progress; return the calls that failed, by kind."""
-    from tqdm import tqdm
+def show_preview(args, prompts: dict[str, Prompt], journal: Journal) -> int:
+    """Print some rows' sources beside their paraphrases, asking for those that are missing; 1 where one stays so."""
+    flagged = ((request.key, request, row) for _, row, request in plan(args.datasource, args.seed, prompts) if request)
+    sample = heapq.nsmallest(args.preview, flagged, key=lambda one: one[0])  # keys are digests: a drawn sample
+    requests = [request for _, request, _ in sample]
+    open_ones = [one for one in requests if journal.outstanding(one, prompts)]
+    ask_for(iter(open_ones), len(open_ones), args, prompts, journal)
+    for _, request, row in sample:
+        entry = journal.paraphrase_of(request, prompts)
+        told = f"{entry['model']}, temperature {entry['temperature']}" if entry else "no paraphrase"
+        print(f"\n{row['paperId']}, {row['year']}, {row['category']}, {request.prompt.name}, {told}")
+        step = journal.outstanding(request, prompts)
+        reasons = "; ".join(journal.rejected.get(bytes.fromhex(step.key), ())) if step else ""
+        print(side_by_side(request.source, entry["text"] if entry else f"({reasons or 'no reply'})"))
+    return int(any(journal.outstanding(request, prompts) for request in requests))
 
-    async with open_client(args.base_url) as client:
-        paraphraser = Paraphraser(client, journal, args)
-        interval = 0.5 if sys.stderr.isatty() else 60
-        with tqdm(total=len(requests), unit=" rows", mininterval=interval, desc="paraphrases") as progress:
-            await paraphraser.run(requests, progress)
-    return paraphraser.failures
+
+def side_by_side(left: str, right: str) -> str:
+    """Return two texts in two columns as wide as the terminal allows."""
+    width = (min(shutil.get_terminal_size().columns, 160) - 3) // 2
+    columns = [textwrap.wrap(text, width) for text in (left, right)]
+    return "\n".join(f"{a:<{width}} | {b}" for a, b in zip_longest(*columns, fillvalue=""))
 
 
 # ---------------------------------------------------------------- the result
 
 
-def paraphrased_rows(rows: list[dict[str, str]], requests: list[Request], journal: Journal):
-    """Yield every row in order with its paraphrase put in, leaving out those that have none."""
-    by_row = {request.row: request for request in requests}
-    for number, row in enumerate(rows):
+def finish(args, prompts: dict[str, Prompt], journal: Journal, started: float) -> int:
+    """List the rejects; write the table where every row has its paraphrase or may do without; return the status."""
+    lacking, rejects = Counter(), []
+    for number, row, request in plan(args.datasource, args.seed, prompts):
+        step = journal.outstanding(request, prompts)
+        if step is None:
+            continue
+        lacking["rows"] += 1
+        lacking["used_up"] += journal.tries(step) >= args.tries
+        reasons = journal.rejected.get(bytes.fromhex(step.key), [])
+        if reasons:
+            rejects.append((number + 1, row["paperId"], row["category"], request.cell, "; ".join(reasons)))
+    write_rejects(Path(args.rejects), rejects)
+    done = lacking["rows"] == 0 or (args.accept_rejects and lacking["used_up"] == lacking["rows"])
+    facts = summary(args, journal, lacking, started)
+    if not done:
+        say_how_to_go_on(args, journal, lacking)
+        return 1
+    rows, counts = result_rows(args, prompts, journal), Counter()
+    facts["written"] = corpus.write_pairs(args.output, counted(rows, counts), corpus.PARAPHRASED_COLUMNS)
+    facts["counts"] = dict(counts)
+    corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, **facts))
+    told = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items())
+    log.info("%d rows in %s: %s", facts["written"], args.output, told)
+    return 0
+
+
+def result_rows(args, prompts: dict[str, Prompt], journal: Journal) -> Iterator[tuple[str, dict | None]]:
+    """Yield, in order, what became of each row of the pair table, and the row to write, None for a row left out."""
+    for _, row, request in plan(args.datasource, args.seed, prompts):
         added = dict.fromkeys(("system_prompt", "temperature", "model"), "")
-        request = by_row.get(number)
-        if request:
-            entry = journal.accepted.get(request.key)
-            if entry is None:
-                continue
-            added = {name: "" if entry[name] is None else entry[name] for name in added}
-            added[request.cell] = entry["text"]
-        yield {column: (row | added)[column] for column in corpus.PARAPHRASED_COLUMNS}
+        entry = journal.paraphrase_of(request, prompts) if request else None
+        if entry:
+            # The prompt that was drawn for the row; a second step's is told by prompts.toml.
+            told = entry | {"system_prompt": request.prompt.name}
+            added = {name: "" if told[name] is None else told[name] for name in added} | {request.cell: entry["text"]}
+        elif request and args.accept_rejects == "drop":
+            yield "dropped_without_paraphrase", None
+            continue
+        elif request:
+            added[request.cell] = request.source
+        what = "paraphrased" if entry else "kept_without_paraphrase" if request else "passed_through"
+        yield what, {column: (row | added)[column] for column in corpus.PARAPHRASED_COLUMNS}
 
 
-def write_rejects(path: Path, lacking: list[Request], rows: list[dict[str, str]], journal: Journal) -> None:
-    """List every row without a paraphrase, its tries and why the replies were rejected; remove a list that is past."""
-    if not lacking:
+def counted(rows: Iterator[tuple[str, dict | None]], counts: Counter) -> Iterator[dict]:
+    """Yield the rows to write, counting what became of all."""
+    for what, row in rows:
+        counts[what] += 1
+        if row is not None:
+            yield row
+
+
+def write_rejects(path: Path, rejects: list[tuple]) -> None:
+    """List every row that has rejected replies and no paraphrase, with the reasons; remove a list that is past."""
+    if not rejects:
         path.unlink(missing_ok=True)
         return
     with corpus.replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, delimiter="\t", lineterminator="\n")
         writer.writerow(("pair", "paperId", "category", "cell", "rejected_replies"))
-        for request in lacking:
-            row, reasons = rows[request.row], journal.rejected.get(request.key, [])
-            writer.writerow((request.row + 1, row["paperId"], row["category"], request.cell, "; ".join(reasons)))
-    named = corpus.first_few([rows[request.row]["paperId"] for request in lacking])
-    log.warning("%d rows without a paraphrase: %s; all of them in %s", len(lacking), named, path)
-    reasons = Counter(reason for request in lacking for reason in journal.rejected.get(request.key, ()))
+        writer.writerows(rejects)
+
+
+def summary(args, journal: Journal, lacking: Counter, started: float) -> dict:
+    """Log on one screen what all runs for this output brought; return it for the record."""
+    totals, reasons = journal.totals, Counter(reason for told in journal.rejected.values() for reason in told)
+    replies, accepted = totals["replies"], totals["accepted"]
+    log.info("replies      %d, %d of them accepted (this run took %s)", replies, accepted, clock(time.time() - started))
     for reason, count in reasons.most_common():
-        log.warning("  %4d replies rejected: %s", count, reason)
+        log.info("             %d rejected: %s", count, reason)
+    log.info("tokens       %s in, %s out", f"{totals['prompt_tokens']:,}", f"{totals['completion_tokens']:,}")
+    log.info("cost         %s", money(journal))
+    for model in journal.writers.keys() - {args.model}:
+        log.warning("%d paraphrases kept from an earlier run were written by %s", journal.writers[model], model)
+    if lacking["rows"]:
+        log.warning("%d rows lack a paraphrase; those with rejected replies: %s", lacking["rows"], args.rejects)
+    return {
+        "replies": {"all": replies, "accepted": accepted, "rejected": dict(reasons.most_common())},
+        "tokens": {name: totals[f"{name}_tokens"] for name in ("prompt", "completion")},
+        "dollars": round(journal.cost, 6),
+        "replies_without_known_price": journal.unpriced,
+    }
 
 
-def check_complete(lacking: list[Request], failures: Counter, journal: Journal, args) -> int:
-    """Return 0 where the table can be written, else 1 after saying how to go on."""
-    if not lacking:
-        return 0
-    used_up = sum(journal.tries(request.key) >= args.tries for request in lacking)
-    if args.accept_rejects == "drop" and used_up == len(lacking):
-        log.warning("leaving these %d rows out, as --accept-rejects drop says", len(lacking))
-        return 0
-    failed = f" ({', '.join(f'{n} × {kind}' for kind, n in failures.items())})" if failures else ""
+def say_how_to_go_on(args, journal: Journal, lacking: Counter) -> None:
+    """Print the one sentence for a run that leaves rows without a paraphrase."""
+    waiting = sum(batch.get("requests", 0) for batch in journal.open_batches())
+    if waiting:
+        remedy = f"{waiting} are in a batch: --batch status tells how far it is, --batch collect fetches it"
+    else:
+        remedy = (
+            f"run again to ask for the rest ({lacking['used_up']} have used up --tries {args.tries}: raise it, or "
+            "finish without them by --accept-rejects drop or keep-original)"
+        )
     print(
-        f"synthetic_data_generator.py: {len(lacking)} rows lack a paraphrase{failed}, so {args.output} is not written; "
-        f"run again to ask for the rest ({used_up} have used up --tries {args.tries}: raise it, or finish without them "
-        "by --accept-rejects drop). Replies so far are kept.",
+        f"synthetic_data_generator.py: {lacking['rows']} rows lack a paraphrase, so {args.output} is not written; "
+        f"{remedy}. Replies so far are kept.",
         file=sys.stderr,
     )
-    return 1
+
+
+# ---------------------------------------------------------------- the command
+
+
+def dollars_a_million(text: str) -> tuple[float, float]:
+    """Argparse type: dollars per million tokens in and out, as 0.10/0.50."""
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)/(\d+\.?\d*|\.\d+)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not IN/OUT in dollars per million tokens, such as 0.10/0.50")
+    return float(found[1]), float(found[2])
+
+
+def positive_number(text: str) -> float:
+    """Argparse type: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def parse_args(argv: list[str] | None = None):
@@ -446,41 +328,69 @@ def parse_args(argv: list[str] | None = None):
     arguments.add_argument(
         "-o", "--output", default="training_pairs_paraphrased.tsv", metavar="TSV", help="(default %(default)s)"
     )
+    arguments.add_argument("--rejects", metavar="TSV", help="(default <output>.rejects.tsv)")
+    look = arguments.add_argument_group("look first, or pay half").add_mutually_exclusive_group()
+    look.add_argument("--dry-run", action="store_true", help="say what a run would ask for, cost and take; no call")
+    look.add_argument("--preview", type=corpus.positive_int, metavar="ROWS", help="show so many paraphrases, and stop")
+    look.add_argument(
+        "--batch",
+        choices=("submit", "status", "collect"),
+        help="OpenAI's Batch API, half the price, within a day: submit, later collect",
+    )
     server = arguments.add_argument_group("server")
     add = server.add_argument
     add("--model", default=MODEL, help="(default %(default)s)")
     add("--base-url", metavar="URL", help="another OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1")
-    add("--concurrency", type=corpus.positive_int, default=16, help="calls at a time (default %(default)s)")
+    add("--concurrency", type=corpus.positive_int, default=16, help="calls at a time, at most (default %(default)s)")
+    add("--timeout", type=positive_number, default=300, metavar="SECONDS", help="for one reply (default %(default)s)")
     add("--max-tokens", type=corpus.positive_int, default=MOST_TOKENS, help="of a reply (default %(default)s)")
+    add("--max-cost", type=positive_number, metavar="DOLLARS", help="for all runs of this output together")
+    add("--price", type=dollars_a_million, metavar="IN/OUT", help="dollars per million tokens, where not known here")
     choice = arguments.add_argument_group("choice")
     add = choice.add_argument
+    add("--prompts", default=PROMPTS, metavar="FILE", help="(default prompts.toml, beside the script)")
+    add("--prompt-set", default="scholarly", metavar="NAME", help="of that file: scholarly (default), fiction, yours")
     add("--seed", type=int, default=0, help="of cells, prompts and temperatures (default %(default)s)")
     add("--tries", type=corpus.positive_int, default=3, help="replies a row may have rejected (default %(default)s)")
-    add("--accept-rejects", choices=("drop",), help="finish without the rows whose tries are used up")
-    add("--limit", type=corpus.positive_int, metavar="ROWS", help="a trial: ask for so many rows now, not all")
-    return arguments.parse_args(argv)
+    add(
+        "--accept-rejects",
+        choices=("drop", "keep-original"),
+        help="rows whose tries are used up: leave out, or write the passage itself (in a single-synthetic row twice)",
+    )
+    add("--limit", type=corpus.positive_int, metavar="ROWS", help="ask for so many rows now, not all")
+    args = arguments.parse_args(argv)
+    args.rejects = args.rejects or f"{args.output}.rejects.tsv"
+    return args
 
 
 @corpus.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     args.base_url = server_address(args.base_url)
-    corpus.log_settings(args)
-    rows = corpus.read_pairs(args.datasource)
-    requests = plan_requests(rows, args.seed)
-    with Journal(Path(f"{args.output}.journal.jsonl"), args.model) as journal:
-        failures = ask_for_missing(requests, journal, args)
-        lacking = [request for request in requests if request.key not in journal.accepted]
-        write_rejects(Path(f"{args.output}.rejects.tsv"), lacking, rows, journal)
-        status = check_complete(lacking, failures, journal, args)
-        if status == 0:
-            table = paraphrased_rows(rows, requests, journal)
-            written = corpus.write_pairs(args.output, table, corpus.PARAPHRASED_COLUMNS)
-            counts = {"rows": len(rows), "written": written, "paraphrased": len(requests) - len(lacking)}
-            counts["dropped_without_paraphrase"] = len(lacking)
-            corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, counts=counts))
-            log.info("%d rows in %s, %d of them paraphrased", written, args.output, counts["paraphrased"])
-    return status
+    args.at_openai = is_openai(args.base_url)
+    if args.max_cost is not None and price_of(args) is None:
+        raise InputError(f"--max-cost needs a price, and none is known for {args.model}; add --price IN/OUT.")
+    prompts = read_prompts(args.prompts, args.prompt_set)
+    with Journal(Path(f"{args.output}.journal.jsonl"), args.model, read_only=args.dry_run) as journal:
+        counts = survey(args, prompts, journal)
+        if args.dry_run:
+            show_estimate(counts, journal, args)
+            return 0
+        corpus.log_settings(args)
+        log.info("%d rows to be paraphrased, %d of them to be asked for", counts["flagged"], counts["missing"])
+        if args.preview:
+            return show_preview(args, prompts, journal)
+        if args.batch:
+            from paraphrase import batch
+
+            status = batch.run(args, prompts, journal, price_of(args), missing(args, prompts, journal))
+            if args.batch != "collect" or status:
+                return status
+        elif journal.open_batches() or journal.submitting:
+            raise InputError("rows are in a batch; make --batch collect first, so that none is paid for twice.")
+        else:
+            ask_for(missing(args, prompts, journal), counts["missing"], args, prompts, journal)
+        return finish(args, prompts, journal, started)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """synthetic_data_generator.py against a real HTTP server: what is asked, what is kept, what is written."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,9 @@ from openai_server import completion, refusal, shorten
 
 import corpus
 import synthetic_data_generator as generator
+from paraphrase import asking
+from paraphrase.plan import Request, call_body
+from paraphrase.prompts import read_prompts
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = "one two three four five six seven eight nine ten " * 5
@@ -34,6 +38,7 @@ def table(tmp_path):
 
 
 FLAGGED = 20
+PROMPTS = ("condense-4-5", "condense-2-3")
 
 
 def run(table, server, *flags):
@@ -65,12 +70,12 @@ def test_every_flagged_cell_is_paraphrased_and_nothing_else_changes(table, serve
             assert source == "generate"
             source = old["positive" if cell == "anchor" else "anchor"]
         assert new[cell] == shorten({"messages": [{"content": source}]})
-        assert new["system_prompt"] in generator.PROMPTS and new["model"] == "m-2026"
+        assert new["system_prompt"] in PROMPTS and new["model"] == "m-2026"
         assert 0.5 <= float(new["temperature"]) <= 0.7
     cells = [n for o, n in zip(originals, rows) if o["category"] == "synthetic-pair"]
     both = Counter(row["anchor"] == f"left {row['paperId'][1:]} {LONG}" for row in cells)
     assert both[True] and both[False]  # the cell is drawn
-    assert {row["system_prompt"] for row in rows} == {"", *generator.PROMPTS}  # and so is the prompt
+    assert {row["system_prompt"] for row in rows} == {"", *PROMPTS}  # and so is the prompt
 
 
 def test_the_same_seed_asks_the_same(table, server):
@@ -150,56 +155,6 @@ def test_two_runs_on_one_output_are_refused(table, server, capsys):
 
 # ---- replies that can't serve
 
-SOURCE = " ".join(f"word{i}" for i in range(60))
-
-
-@pytest.mark.parametrize(
-    ("text", "finish_reason", "verdict"),
-    [
-        ("A short new text.", "stop", "accepted"),
-        ("A short new text.", "length", "finish reason length"),
-        ("A short new text.", "content_filter", "finish reason content_filter"),
-        ("", "stop", "empty"),
-        ("generate", "stop", "empty"),
-        ("Sure! Trade grew.", "stop", "talks about the passage"),
-        ("I'm sorry, but no.", "stop", "talks about the passage"),
-        ("The passage says that trade grew.", "stop", "talks about the passage"),
-        ("Condensed passage: trade grew.", "stop", "talks about the passage"),
-        (SOURCE, "stop", "copy of the source"),
-        (" ".join(SOURCE.split()[:20]), "stop", "copy of the source"),
-        (SOURCE.replace("word", "term"), "stop", "not shorter than the source"),
-        ("Sure, trade grew.", "stop", "talks about the passage"),
-        ("Here is a condensed version: trade grew.", "stop", "talks about the passage"),
-        ("I cannot help with that.", "stop", "talks about the passage"),
-        ("The author describes trade.", "stop", "talks about the passage"),
-        ("Surely the nation will grow.", "stop", "accepted"),
-        ("I cannot recommend this bill.", "stop", "accepted"),
-        ("The passage of the bill was delayed.", "stop", "accepted"),
-        ("Here is where the treaty began.", "stop", "accepted"),
-        ("The sentence was commuted.", "stop", "accepted"),
-    ],
-)
-def test_verdicts(text, finish_reason, verdict):
-    assert generator.verdict_on(text, finish_reason, SOURCE) == verdict
-
-
-def test_a_very_short_source_needs_no_shorter_paraphrase():
-    assert generator.verdict_on("Trade has grown since.", "stop", "Trade grew.") == "accepted"
-
-
-@pytest.mark.parametrize(
-    ("reply", "text"),
-    [
-        ("<think>hm\nhm</think>\nTrade\tgrew.\r\n", "Trade grew."),
-        ("hm, hm</think>Trade grew.", "Trade grew."),
-        ("Trade\ud83d grew.\0", "Trade? grew."),
-        ('"Trade grew."', "Trade grew."),
-        ('"Trade" and "war"', '"Trade" and "war"'),
-    ],
-)
-def test_replies_become_one_line(reply, text):
-    assert generator.clean(reply) == text
-
 
 def test_a_rejected_reply_is_asked_again_with_another_seed(table, server):
     seen = Counter()
@@ -275,7 +230,7 @@ def test_a_refused_parameter_is_left_out_and_never_reported_as_applied(table, se
 def test_faults_of_every_call_stop_the_run_and_keep_what_there_is(
     table, server, capsys, monkeypatch, status, body, sentence
 ):
-    monkeypatch.setattr(generator, "CLIENT_RETRIES", 0)  # the openai package retries quota errors with its back-off
+    monkeypatch.setattr(asking, "RETRIES", 0)
     run(table, server, "--limit", "5")
     server.reply = lambda request: (status, body)
     capsys.readouterr()
@@ -288,7 +243,7 @@ def test_faults_of_every_call_stop_the_run_and_keep_what_there_is(
 
 
 def test_no_server_is_one_sentence(table, capsys, monkeypatch):
-    monkeypatch.setattr(generator, "CLIENT_RETRIES", 0)
+    monkeypatch.setattr(asking, "RETRIES", 0)
     assert run(table, "http://127.0.0.1:9/v1") == (2, None)
     assert "no server answers at http://127.0.0.1:9/v1" in capsys.readouterr().err
 
@@ -308,9 +263,9 @@ def test_a_busy_server_is_asked_again_and_a_row_it_refuses_fails_alone(table, se
 
     server.reply = reply
     assert run(table, server) == (1, None)
-    assert "2 rows lack a paraphrase (2 × BadRequestError 400)" in capsys.readouterr().err
+    assert "2 rows lack a paraphrase" in capsys.readouterr().err
     server.reply = shorten
-    assert run(table, server)[0] == 0  # a failed call uses up no try
+    assert run(table, server, "--tries", "4")[0] == 0
 
 
 def test_without_key_and_server_it_says_what_to_set(table, capsys, monkeypatch):
@@ -318,20 +273,6 @@ def test_without_key_and_server_it_says_what_to_set(table, capsys, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert generator.main(["-d", str(table), "-o", str(table.parent / "out.tsv")]) == 2
     assert "set OPENAI_API_KEY" in capsys.readouterr().err
-
-
-def test_a_reply_cut_off_on_its_way_fails_its_row_and_no_other(table, server, capsys):
-    cut = iter([(200, '{"id": "chatcmpl')])
-    lock = threading.Lock()
-
-    def reply(request):
-        with lock:
-            return next(cut, None) or shorten(request)
-
-    server.reply = reply
-    assert run(table, server, "--concurrency", "4") == (1, None)
-    assert "1 rows lack a paraphrase" in capsys.readouterr().err and len(journal_of(table)) == FLAGGED - 1
-    assert run(table, server)[0] == 0 and len(server.requests) == FLAGGED + 1
 
 
 def test_another_model_gets_tries_of_its_own_and_keeps_what_was_paid_for(table, server, caplog):
@@ -345,11 +286,11 @@ def test_another_model_gets_tries_of_its_own_and_keeps_what_was_paid_for(table, 
 
 
 def test_every_row_without_paraphrase_is_listed(table, server):
-    server.reply = lambda request: ""
+    server.reply = lambda request: "Sure, here it is."
     assert run(table, server)[0] == 1
     listed = (table.parent / "paraphrased.tsv.rejects.tsv").read_text().splitlines()
     assert len(listed) == 1 + FLAGGED and listed[1].split("\t")[:3] == ["2", "s0", "single-synthetic"]
-    assert listed[1].endswith("empty; empty; empty")
+    assert listed[1].endswith("talks about the passage; talks about the passage; talks about the passage")
     server.reply = shorten
     assert run(table, server, "--tries", "4")[0] == 0
     assert not (table.parent / "paraphrased.tsv.rejects.tsv").exists()
@@ -388,3 +329,189 @@ def test_a_table_with_nothing_to_paraphrase_needs_no_key(tmp_path, monkeypatch):
     assert generator.main(["-d", str(path), "-o", str(tmp_path / "out.tsv")]) == 0
     assert len(corpus.read_pairs(tmp_path / "out.tsv")) == 1
     assert os.path.exists(tmp_path / "out.tsv.json")
+
+
+# ---- looking first
+
+
+def dry_run(table, capsys, *flags):
+    command = ["-d", str(table), "-o", str(table.parent / "paraphrased.tsv"), "--dry-run", *flags]
+    status = generator.main(command)
+    return status, {line[:28].strip(): line[28:].strip() for line in capsys.readouterr().out.splitlines()}
+
+
+def test_a_dry_run_counts_estimates_and_calls_nobody(table, capsys, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    status, told = dry_run(table, capsys)
+    assert status == 0 and [path.name for path in table.parent.iterdir()] == ["pairs.tsv"]
+    assert told["successive"] == "2, as they are" and told["random-pair"] == "1, as they are"
+    assert told["single-synthetic"] == "12, to be paraphrased" and told["synthetic-pair"] == "8, to be paraphrased"
+    assert told["calls"] == "20 with gpt-6-luna" and told["paraphrases that are there"] == "0 of 20 rows"
+    assert told["tokens"].endswith("2,600 out (4 characters a token, 130 tokens a reply, none rejected)")
+    assert "$0.10 in" not in told["price"] and "at $0.1 in and $0.5 out a million" in told["price"]
+    assert told["model's shutdown date"].startswith("not announced (2026-")
+    assert told["time at --concurrency 16"] == "2 s (2 s a call)"
+    assert "2026-12-11" in dry_run(table, capsys, "--model", "gpt-5-nano")[1]["model's shutdown date"]
+    told = dry_run(table, capsys, "--model", "mine", "--base-url", "http://127.0.0.1:9/v1")[1]
+    assert told["price"].startswith("not known") and "model's shutdown date" not in told
+    told = dry_run(table, capsys, "--limit", "5", "--prompt-set", "fiction")[1]
+    assert told["calls"] == "10 with gpt-6-luna"  # two steps a row
+
+
+def test_a_dry_run_goes_by_what_came_so_far(table, server, capsys):
+    server.reply = lambda request: (time.sleep(0.02), shorten(request))[1]
+    assert run(table, server, "--price", "1/2")[0] == 0
+    rows = corpus.read_pairs(table)
+    more = [row | {"paperId": f"more{i}"} for i, row in enumerate(rows)]
+    corpus.write_pairs(table, rows + more)
+    told = dry_run(table, capsys, "--model", "m", "--base-url", server.url, "--price", "1/2")[1]
+    assert told["paraphrases that are there"] == "20 of 40 rows" and told["calls"] == "20 with m"
+    assert "100 out (as with the 20 replies so far, rejected ones included)" in told["tokens"]
+    assert told["time at --concurrency 16"].endswith("(as so far)") and len(server.requests) == FLAGGED
+
+
+def test_a_preview_shows_sources_beside_paraphrases_and_stops(table, server, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run(table, server, "--preview", "3") == (0, None)
+    shown = capsys.readouterr().out
+    assert len(server.requests) == 3 and shown.count("temperature") == 3
+    body = [line for line in shown.splitlines() if "|" in line]
+    assert all(line.index("|") == 49 and len(line) <= 100 for line in body)
+    sources, replies = (" ".join(line.split("|")[side].strip() for line in body) for side in (0, 1))
+    assert "one two three" in sources and "ones twos threes" in replies
+    assert run(table, server, "--preview", "3")[0] == 0
+    assert capsys.readouterr().out == shown and len(server.requests) == 3  # kept, and drawn from the seed
+    assert run(table, server)[0] == 0 and len(server.requests) == FLAGGED
+    server.reply = lambda request: "Sure, here."
+    assert run(table, server, "--preview", "1", "--seed", "9")[0] == 1
+    body = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if "|" in line]
+    assert " ".join(body).strip() == "(talks about the passage; talks about the passage; talks about the passage)"
+
+
+# ---- money
+
+
+def test_max_cost_is_never_passed_and_counts_earlier_runs(table, server, capsys):
+    """A reply costs 20 of a million; at worst, and that is what counts before a call, some 600 + 2 × 768."""
+    flags = ("--price", "1/2", "--concurrency", "4")
+    assert run(table, server, *flags, "--max-cost", "0.0023") == (2, None)
+    assert "--max-cost 0.0023 is reached; raise it to go on" in capsys.readouterr().err
+    spent = sum(entry["cost"] for entry in journal_of(table))
+    few = len(server.requests)
+    assert 0 < few < FLAGGED and spent == pytest.approx(few * 20e-6) and spent < 0.0023
+    assert run(table, server, *flags, "--max-cost", "0.0023") == (2, None) and len(server.requests) == few
+    assert run(table, server, *flags, "--max-cost", "1")[0] == 0 and len(server.requests) == FLAGGED
+    record = corpus.read_json(table.parent / "paraphrased.tsv.json")
+    assert record["dollars"] == pytest.approx(FLAGGED * 20e-6)
+
+
+@pytest.mark.parametrize("flags", [["--max-cost", "1"], ["--max-cost", "0"], ["--price", "1"], ["--price", "-1/2"]])
+def test_money_needs_a_price(table, server, capsys, flags):
+    with pytest.raises(SystemExit) if flags[1] != "1" or flags[0] == "--price" else contextlib.nullcontext():
+        assert run(table, server, *flags) == (2, None)
+        assert "add --price IN/OUT" in capsys.readouterr().err
+    assert not server.requests
+
+
+# ---- keys, models, prompts
+
+
+def test_the_originals_credentials_file_serves_openai_and_no_other_server(table, server, monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "credentials.txt").write_text("org-1\nsk-file\n")
+    options = asking.client_options(None, 5)
+    assert options["api_key"] == "sk-file" and options["organization"] == "org-1" and "base_url" not in options
+    assert asking.client_options("http://127.0.0.1:9/v1", 5)["api_key"] == "none"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
+    assert asking.client_options(None, 5)["api_key"] == "sk-env"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    (tmp_path / "credentials.txt").write_text("sk-file\n")
+    with pytest.raises(corpus.InputError, match="two lines, organization and key") as caught:
+        asking.client_options(None, 5)
+    assert "sk-file" not in str(caught.value)
+
+
+def test_the_end_of_a_model_is_announced(table, server, caplog):
+    server.models = [{"id": "m", "object": "model", "created": 0, "owned_by": "x", "shutdown_date": "2026-12-11"}]
+    assert run(table, server)[0] == 0
+    assert "m will be shut down on 2026-12-11" in caplog.text
+
+
+@pytest.mark.parametrize("listing", [(500, "no"), (403, "no"), (404, "<html>"), (200, "<html>"), (200, "{}")])
+def test_a_server_without_a_list_of_models_serves_as_well(table, server, listing):
+    from openai_server import Answer
+
+    server.get = lambda path: Answer(*listing)
+    assert run(table, server, "--limit", "1")[0] == 1 and len(server.requests) == 1
+
+
+def test_openai_is_asked_as_its_models_need_it_and_others_as_they_do():
+    prompt = read_prompts(generator.PROMPTS, "scholarly")["condense-2-3"]
+    request = Request("00", 0, "anchor", "text", prompt, 0.6, 1)
+    there, elsewhere = (call_body(request, "m", 1, 768, at_openai, set()) for at_openai in (True, False))
+    assert there["max_completion_tokens"] == 768 and there["reasoning_effort"] == "none" and "max_tokens" not in there
+    assert elsewhere["max_tokens"] == 768 and "reasoning_effort" not in elsewhere
+    left = call_body(request, "m", 1, 768, True, {"temperature", "max_completion_tokens", "reasoning_effort"})
+    assert left["max_tokens"] == 768 and not {"temperature", "reasoning_effort"} & left.keys()
+
+
+def test_fiction_gets_another_name_in_a_second_step(table, server):
+    def reply(request):
+        if "another name" in request["messages"][0]["content"].replace("\n", " "):
+            return request["messages"][-1]["content"].replace("Passages", "Annas")
+        return shorten(request)
+
+    server.reply = reply
+    status, rows = run(table, server, "--prompt-set", "fiction", "--limit", "6")
+    assert status == 1 and len(server.requests) == 12
+    status, rows = run(table, server, "--prompt-set", "fiction")
+    assert status == 0 and len(server.requests) == 2 * FLAGGED
+    assert {row["system_prompt"] for row in rows} == {"", *PROMPTS}
+    singles = [row for row in rows if row["category"] == "single-synthetic"]
+    assert any("Annas" in row["anchor"] + row["positive"] for row in singles)
+
+
+def test_prompts_of_ones_own(table, server, tmp_path, capsys):
+    own = tmp_path / "own.toml"
+    own.write_text("[mine.short]\nsystem = 'Be brief.'\nexamples = [['long', 'short']]\n")
+    status, rows = run(table, server, "--prompts", str(own), "--prompt-set", "mine")
+    assert status == 0 and {row["system_prompt"] for row in rows} == {"", "short"}
+    assert [one["content"] for one in server.requests[0]["messages"][:3]] == ["Be brief.", "long", "short"]
+    own.write_text("[mine.short]\nsystem = 'Be briefer.'\n")  # other words: every row is asked for again
+    assert run(table, server, "--prompts", str(own), "--prompt-set", "mine")[0] == 0
+    assert len(server.requests) == 2 * FLAGGED
+    assert run(table, server, "--prompts", str(tmp_path / "none.toml"))[0] == 2
+    assert "none.toml: No such file" in capsys.readouterr().err
+
+
+# ---- what one sees
+
+
+def test_a_line_of_progress_and_a_summary(table, server, caplog, monkeypatch):
+    monkeypatch.setattr(asking, "LINE_EVERY", 0.05)
+    bad = iter(["Sure, here.", SAME := "- a list.\n- of two."])
+    lock = threading.Lock()
+
+    def reply(request):
+        time.sleep(0.1)
+        with lock:
+            return next(bad, None) or shorten(request)
+
+    server.reply = reply
+    assert run(table, server, "--concurrency", "4", "--price", "1000/2000")[0] == 0
+    line = next(text for text in caplog.messages if "of 20 rows" in text and "(1 " in text)
+    assert "replies accepted" in line and "1 talks about the passage" in line and "1 a list or Markdown" in line
+    assert " tokens, $" in line and line.endswith(" left") and SAME not in caplog.text
+    assert "cost         $0.44" in caplog.messages
+    assert any(message.startswith("replies      22, 20 of them accepted") for message in caplog.messages)
+
+
+def test_no_passage_is_in_log_journal_or_record(table, server, caplog):
+    """The journal holds replies; sources stay in the table."""
+    assert run(table, server)[0] == 0
+    for path in table.parent.glob("paraphrased.tsv.*"):
+        assert "one two three" not in path.read_text()
+    assert "one two three" not in caplog.text and "ones twos" not in caplog.text

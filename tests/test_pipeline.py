@@ -121,7 +121,7 @@ def test_nothing_is_paraphrased_for_the_model_without(make, server):
 
 
 def test_a_failing_stage_fails_make_and_leaves_no_target(make, server):
-    server.reply = lambda request: ""
+    server.reply = lambda request: "Sure, here it is."
     result = make("paraphrase", check=False)
     assert result.returncode != 0 and "lack a paraphrase" in result.stderr
     assert not (make.output / "paraphrased/para20.tsv").exists()

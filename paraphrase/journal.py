@@ -1,0 +1,211 @@
+"""Every reply ever received for an output, one JSON object a line, on disk before it counts.
+
+The file survives whatever stops a run: a line that was torn is cut off and asked for again, a line that is damaged
+stops the next run. In memory is only where the accepted replies lie, some 200 bytes each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import json
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+from corpus import InputError, log
+from paraphrase.plan import Request, following
+from paraphrase.prompts import ACCEPTED, Prompt
+
+RESERVE = 2**20  # bytes; on a disk that is full they make room for the replies still under way, 64 of 8 KiB and more
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class Journal:
+    """The journal of one output; a context manager that holds its lock.
+
+    Attributes:
+        accepted: key of a request → where the line of its accepted reply begins.
+        rejected: key → why replies of this run's model to it were rejected, in order.
+        refused: parameters that this model's server has refused.
+        totals: over all runs: replies, accepted, prompt_tokens, completion_tokens, and of this model alone
+            model_replies, model_accepted, model_prompt_tokens, model_completion_tokens, model_seconds.
+        cost: dollars over all runs, as far as the price was known; unpriced counts the replies without.
+        writers: model asked → accepted replies.
+        batches: id → what is known of a batch; submitting: nonce → a submission whose outcome isn't known.
+        collected: id of an open batch → keys of the answers to it that are here already.
+        failed: the OSError that kept a reply from the disk, or made it use the reserve.
+    """
+
+    def __init__(self, path: Path, model: str, read_only: bool = False):
+        self.path, self.model = path, model
+        self.accepted: dict[bytes, int] = {}
+        self.rejected: dict[bytes, list[str]] = {}
+        self.refused: set[str] = set()
+        self.totals, self.writers, self.cost, self.unpriced = Counter(), Counter(), 0.0, 0
+        self.batches: dict[str, dict] = {}
+        self.submitting: dict[str, dict] = {}
+        self.collected: dict[str, set[str]] = {}
+        self.failed: OSError | None = None
+        self.end, self.file, self.waiting, self.lock = 0, None, [], asyncio.Lock()
+        self.reserve = path.with_name(f".{path.name}.reserve")
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self.take_lock()
+        self.read()
+        if self.file is not None:
+            os.ftruncate(self.file, self.end)  # a line torn by a crash while it was written
+            self.reserve.write_bytes(os.urandom(RESERVE))  # no zeros: some file systems would not store them
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.file is not None:
+            self.reserve.unlink(missing_ok=True)
+            os.close(self.file)  # gives the lock back
+
+    def take_lock(self) -> None:
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{self.path} is in use by another run; wait until it ends, or give another -o.") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            log.warning("this file system knows no locks: start no second run on %s", self.path)
+
+    # ---- reading
+
+    def read(self) -> None:
+        """Go through the file; count every whole line."""
+        if not self.path.exists():
+            return
+        with open(self.path, "rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.endswith(b"\n"):
+                    self.count(self.parse(line, number), self.end)
+                    self.end += len(line)
+
+    def parse(self, line: bytes, number: int) -> dict:
+        """Return the entry on a line. InputError where the line is damaged, so that no paid reply is passed over."""
+        try:
+            entry = json.loads(line)
+            if "key" in entry:
+                bytes.fromhex(entry["key"]), entry["verdict"], entry["asked_model"]
+            else:
+                entry["event"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{self.path}, line {number}: not a journal entry; mend or remove that line.") from None
+        return entry
+
+    def count(self, entry: dict, offset: int) -> None:
+        """Remember what an entry tells: an accepted reply whichever model wrote it, a rejected one as this model's."""
+        if "key" not in entry:
+            return self.count_event(entry)
+        key, own = bytes.fromhex(entry["key"]), entry["asked_model"] == self.model
+        if entry["verdict"] == ACCEPTED:
+            self.accepted[key] = offset
+            self.writers[entry["asked_model"]] += 1
+        elif own:
+            self.rejected.setdefault(key, []).append(entry["verdict"])
+        if entry.get("batch_id"):
+            self.collected.setdefault(entry["batch_id"], set()).add(entry["key"])
+        return self.count_usage(entry, own)
+
+    def count_usage(self, entry: dict, own: bool) -> None:
+        """Add up tokens, money and time."""
+        usage = entry.get("usage") or {}
+        measured = {"replies": 1, "accepted": entry["verdict"] == ACCEPTED, "seconds": entry.get("seconds") or 0}
+        measured |= {name: usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")}
+        self.totals.update(measured)
+        if own:
+            self.totals.update({f"model_{name}": value for name, value in measured.items()})
+        self.unpriced += entry.get("cost") is None and bool(usage)
+        self.cost += entry.get("cost") or 0.0
+
+    def count_event(self, entry: dict) -> None:
+        """Remember what is no reply: a parameter that was refused, or a batch's course."""
+        if entry["event"] == "parameter refused":
+            if entry["asked_model"] == self.model:
+                self.refused.add(entry["param"])
+        elif entry["event"] == "submitting":
+            self.submitting[entry["nonce"]] = entry
+        else:
+            self.submitting.pop(entry.get("nonce"), None)
+            if "batch" in entry:
+                self.batches[entry["batch"]] = self.batches.get(entry["batch"], {}) | entry
+            if entry["event"] == "collected":
+                self.collected.pop(entry["batch"], None)
+
+    def open_batches(self) -> list[dict]:
+        """Return the batches whose replies were not fetched yet."""
+        return [batch for batch in self.batches.values() if batch["event"] == "submitted"]
+
+    def tries(self, request: Request) -> int:
+        """Return how many replies of this model to a request were rejected, in all runs."""
+        return len(self.rejected.get(bytes.fromhex(request.key), ()))
+
+    def reply_to(self, request: Request) -> dict | None:
+        """Return the accepted reply's entry, from the disk; None where there is none."""
+        offset = self.accepted.get(bytes.fromhex(request.key))
+        if offset is None:
+            return None
+        with open(self.path, "rb") as lines:
+            lines.seek(offset)
+            return json.loads(lines.readline())
+
+    def outstanding(self, request: Request | None, prompts: dict[str, Prompt]) -> Request | None:
+        """Return the step of a request that has no accepted reply yet; None where the row has its paraphrase."""
+        while request is not None:
+            if request.prompt.then is None:
+                return None if bytes.fromhex(request.key) in self.accepted else request
+            entry = self.reply_to(request)
+            if entry is None:
+                return request
+            request = following(request, entry["text"], prompts)
+        return None
+
+    def paraphrase_of(self, request: Request, prompts: dict[str, Prompt]) -> dict | None:
+        """Return the entry of a row's paraphrase, its last step's; None where a step is outstanding."""
+        entry = self.reply_to(request)
+        after = entry and following(request, entry["text"], prompts)
+        return self.reply_to(after) if after else entry
+
+    # ---- writing
+
+    async def append(self, entry: dict) -> None:
+        """Put an entry on disk, together with those that came while the disk was busy, then count it."""
+        self.waiting.append(entry)
+        async with self.lock:
+            if self.waiting:
+                entries, self.waiting = self.waiting, []
+                await asyncio.to_thread(self.write, entries)
+
+    def write(self, entries: list[dict]) -> None:
+        """Put entries on disk and count them. On a full disk the reserve is given up for them, and `failed` set."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        lines = [json.dumps({"time": now, **e}, ensure_ascii=False).encode("utf-8", "replace") + b"\n" for e in entries]
+        try:
+            self.put(b"".join(lines))
+        except OSError as error:
+            self.failed = error
+            self.reserve.unlink(missing_ok=True)
+            self.put(b"".join(lines))
+        for entry, line in zip(entries, lines):
+            self.count(entry, self.end)
+            self.end += len(line)
+
+    def put(self, data: bytes) -> None:
+        """Append all of the data and sync it, or leave the file as it was."""
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self.file, data[written:])
+            os.fsync(self.file)
+        except OSError:
+            os.ftruncate(self.file, self.end)
+            raise

@@ -1,0 +1,245 @@
+"""What synthetic_data_generator.py asks for, and what counts as an answer: prompts.toml and the checks on replies."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from corpus import TO_GENERATE, InputError, first_few
+
+ACCEPTED = "accepted"
+SHORT_SOURCE = 30  # words; a passage this short can hardly be condensed: length, sentences and ending aren't checked
+MOST_SHARED_RUN = 0.5  # of a reply's words may stand in one run in the source, or it is a copy
+ECHO = 8  # words in a row that a reply shares with its prompt
+SENTENCE_SLACK = 1
+WINDOWS = {2**n for n in range(11, 18)}  # tokens; a call that ends just there was cut off, its source perhaps as well
+
+# English function words: a third of any English prose, a tenth at most of French, German or Dutch. They tell an answer
+# in another language where both use the Latin script.
+FUNCTION_WORDS = frozenset(
+    "the of and to in that is was it for as with his he be on by not but are or an at from had have which this were "
+    "their they all its has been who would there when them will more no if".split()
+)
+MUCH_ENGLISH, LITTLE_ENGLISH = 0.25, 0.13  # of the words
+
+# How a reply begins that speaks to the user or about the passage instead of restating it. Narrow on purpose: "The
+# passage of the bill" and "I cannot recommend" are ordinary prose.
+CHAT_FRAME = re.compile(
+    r"(sure|certainly|of course|okay)[,!.:]|i'm sorry|i apologi[sz]e|as an ai\b"
+    r"|i can(no|')t (help|assist|fulfil|provide|comply|paraphrase|rewrite|summari[sz]e|condense)"
+    r"|you('ve| have) provided|here('s| is| are) [^.]{0,60}:|(condensed|revised|summary|rewritten)\b[^.]{0,30}:"
+    r"|in (rewriting|condensing|revising|this passage)\b"
+    r"|(the|this|your) (\w+ )?(passage|text|paragraph|summary|author|article) (effectively |clearly |also )?"
+    r"(is|was|can|could|says|states|describes|discusses|provides|explains|outlines|highlights|aims|conveys|mentions"
+    r"|emphasi[sz]es|suggests|presents|appears|seems)\b",
+    re.IGNORECASE,
+)
+OFFER = re.compile(
+    r"let me know|would you like|feel free|hope (this|that|it) helps|if you('d| would)? (like|need|want|prefer)",
+    re.IGNORECASE,
+)
+MARKUP = re.compile(r"^\s*(#{1,6} |[-*•] |\(?\d{1,2}[.)] )|\*\*|^```", re.MULTILINE)
+THINKING = re.compile(r"^.*</think>", re.DOTALL)  # some chat templates put the opening tag into the prompt
+SENTENCE_END = re.compile(r"""(\S*?)[.!?…]+["'”’»)\]]*\s+(?=["'“‘«(\[]*[A-Z0-9À-ÞΑ-ΩА-Я])|[。！？]""")
+NO_END = re.compile(
+    r"\W*(Mr|Mrs|Ms|Messrs|Dr|St|Prof|Rev|Gen|Col|Capt|Hon|Gov|Sen|Nos?|[Vv]ols?|pp?|cf|e\.g|i\.e|vs|([A-Z]\.)*[A-Z])"
+)
+LAST = re.compile(r"""[.!?…。！？]["'”’»)\]]*(\[?\d{1,3}\]?)?$""")
+
+
+# ---------------------------------------------------------------- prompts
+
+
+class Prompt(NamedTuple):
+    """One prompt of a set; prompts.toml says what the fields mean."""
+
+    name: str
+    system: str
+    sentences: tuple[int, int] | None = None
+    length: tuple[float, float] = (0.02, 1.0)
+    may_copy: bool = False
+    then: str | None = None
+    examples: tuple[tuple[str, str], ...] = ()
+
+
+KINDS = {"system": str, "sentences": list, "length": list, "may_copy": bool, "then": str, "examples": list}
+
+
+def read_prompts(path: str | Path, chosen: str) -> dict[str, Prompt]:
+    """Return a set of prompts by name.
+
+    Raises:
+        InputError: not TOML, no such set, or a prompt with a field that is missing, unknown or of the wrong kind.
+    """
+    try:
+        sets = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} can't be read as TOML ({error}); mend that place.") from None
+    if chosen not in sets or not isinstance(sets[chosen], dict):
+        raise InputError(f"{path} has no prompt set {chosen!r}; --prompt-set is one of {first_few(list(sets))}.")
+    prompts = {name: read_prompt(f"{path}, [{chosen}.{name}]", name, told) for name, told in sets[chosen].items()}
+    for prompt in prompts.values():
+        if prompt.then is not None and (prompt.then not in prompts or prompts[prompt.then].then is not None):
+            raise InputError(f"{path}, [{chosen}.{prompt.name}]: 'then' must name a prompt of the set without 'then'.")
+    if not to_draw(prompts):
+        raise InputError(f"{path}: the set {chosen!r} holds no prompt to begin with.")
+    return prompts
+
+
+def read_prompt(where: str, name: str, told) -> Prompt:
+    """Return one prompt. InputError where a field is missing, unknown or of the wrong kind."""
+    if not isinstance(told, dict) or not str(told.get("system") or "").strip():
+        raise InputError(f"{where} needs a text 'system': what the model is told.")
+    for field, value in told.items():
+        if field not in KINDS:
+            raise InputError(f"{where}: unknown field {field!r}; they are {', '.join(KINDS)}.")
+        if not isinstance(value, KINDS[field]):
+            raise InputError(f"{where}: {field!r} must be a {KINDS[field].__name__}.")
+    for field in ("sentences", "length"):
+        bounds = told.get(field, [0, 1])
+        if len(bounds) != 2 or not all(isinstance(n, int | float) for n in bounds) or bounds[0] > bounds[1]:
+            raise InputError(f"{where}: {field!r} must be two numbers, [least, most].")
+    for example in told.get("examples", ()):
+        if not (isinstance(example, list) and len(example) == 2 and all(isinstance(text, str) for text in example)):
+            raise InputError(f"{where}: 'examples' must be pairs of texts, [[passage, reply], …].")
+    return Prompt(name, **{field: tuple(value) if isinstance(value, list) else value for field, value in told.items()})
+
+
+def to_draw(prompts: dict[str, Prompt]) -> list[str]:
+    """Return the names of the prompts that a row may get, sorted: all but those that only follow another."""
+    return sorted(prompts.keys() - {prompt.then for prompt in prompts.values()})
+
+
+def messages(prompt: Prompt, source: str) -> list[dict[str, str]]:
+    """Return the chat that asks for a paraphrase of the source."""
+    chat = [{"role": "system", "content": prompt.system}]
+    for passage, reply in prompt.examples:
+        chat += [{"role": "user", "content": passage}, {"role": "assistant", "content": reply}]
+    return [*chat, {"role": "user", "content": source}]
+
+
+# ---------------------------------------------------------------- replies
+
+
+def clean(reply: str) -> str:
+    """Return a reply as one line, without a reasoning model's thoughts or quotation marks around the whole."""
+    writable = reply.replace("\0", "").encode("utf-8", "replace").decode()  # JSON may hold half a surrogate pair
+    text = " ".join(THINKING.sub(" ", writable).split())
+    if len(text) > 2 and text[0] + text[-1] in ('""', "“”") and not set(text[1:-1]) & set('"“”'):
+        text = text[1:-1]
+    return text
+
+
+def verdict_on(reply: str, finish_reason: str | None, source: str, prompt: Prompt, tokens: int = 0) -> str:
+    """Return ACCEPTED, or why a reply as it came can't serve as the source's paraphrase.
+
+    Args:
+        tokens: of the call in all, by the server's count; 0 where it told none.
+    """
+    text = clean(reply)
+    if finish_reason not in ("stop", None):
+        return f"finish reason {finish_reason}"
+    if not text or text == TO_GENERATE:
+        return "empty"
+    if tokens in WINDOWS:
+        return f"ends with the server's window of {tokens} tokens"
+    return (
+        fault_of_form(reply, text, source, prompt)
+        or fault_of_copying(text, source, prompt)
+        or fault_of_length(text, source, prompt)
+        or fault_of_language(text, source)
+        or ACCEPTED
+    )
+
+
+def fault_of_form(reply: str, text: str, source: str, prompt: Prompt) -> str | None:
+    """Return what is wrong with how a reply is put: a chat, thoughts, a list, the prompt itself; or None."""
+    if "<think>" in text:
+        return "thoughts instead of a paraphrase"
+    if CHAT_FRAME.match(text) and not CHAT_FRAME.match(source):
+        return "talks about the passage"
+    last = SENTENCE_END.split(text)[-1] or ""
+    if (text.endswith("?") and "?" not in source) or (OFFER.search(last) and not OFFER.search(source)):
+        return "ends with an offer or question"
+    if MARKUP.search(THINKING.sub("", reply)) and not MARKUP.search(source):
+        return "a list or Markdown"
+    if shares_run(bare_words(text), bare_words(prompt.system), ECHO):
+        return "repeats the prompt"
+    return None
+
+
+def fault_of_copying(text: str, source: str, prompt: Prompt) -> str | None:
+    """Return whether a reply repeats its source, or None."""
+    words, source_words = bare_words(text), bare_words(source)
+    if prompt.may_copy:
+        return None
+    if words == source_words:
+        return "copy of the source"
+    if len(source_words) > SHORT_SOURCE and shares_run(words, source_words, int(MOST_SHARED_RUN * len(words)) + 1):
+        return "copy of the source"
+    return None
+
+
+def fault_of_length(text: str, source: str, prompt: Prompt) -> str | None:
+    """Return whether a reply is too long, too short, of too many or few sentences, or cut off; or None."""
+    words, source_words = len(text.split()), len(source.split())
+    if source_words <= SHORT_SOURCE:
+        return None
+    least, most = prompt.length
+    if words >= source_words and most <= 1:
+        return "not shorter than the source"
+    if not least * source_words <= words <= most * source_words:
+        return f"not {least:g} to {most:g} times as long as the source"
+    if not LAST.search(text):
+        return "no end of a sentence at its end"
+    if prompt.sentences is not None:
+        least, most = prompt.sentences
+        if not least - SENTENCE_SLACK <= count_sentences(text) <= most + SENTENCE_SLACK:
+            return f"not {least} to {most} sentences"
+    return None
+
+
+def fault_of_language(text: str, source: str) -> str | None:
+    """Return whether a reply is in another script than its source, or one of them only is English; or None."""
+    if script_of(text) != script_of(source):
+        return "another script"
+    rates = [share_of_function_words(one) for one in (text, source)]
+    if min(rates) < LITTLE_ENGLISH and max(rates) >= MUCH_ENGLISH and len(text.split()) >= 10:
+        return "another language"
+    return None
+
+
+def bare_words(text: str) -> list[str]:
+    """Return the words in lower case without punctuation."""
+    return re.findall(r"\w+", text.lower())
+
+
+def shares_run(words: list[str], others: list[str], length: int) -> bool:
+    """Tell whether `length` words in a row of the first list stand in a row in the second."""
+    joined = f" {' '.join(others)} "
+    return any(f" {' '.join(words[i : i + length])} " in joined for i in range(len(words) - length + 1))
+
+
+def count_sentences(text: str) -> int:
+    """Return the number of sentences, by their punctuation; an initial or a title such as Mr. ends none."""
+    ends = [match for match in SENTENCE_END.finditer(text) if not NO_END.fullmatch(match[1] or "")]
+    return sum(1 for match in ends if match.end() < len(text)) + 1
+
+
+def script_of(text: str) -> str | None:
+    """Return the script of most letters by its Unicode name (LATIN, CYRILLIC, CJK …); None without letters."""
+    scripts = Counter()
+    for letter, count in Counter(text).items():
+        if letter.isalpha():
+            scripts[unicodedata.name(letter, "?").split()[0]] += count
+    return scripts.most_common(1)[0][0] if scripts else None
+
+
+def share_of_function_words(text: str) -> float:
+    """Return how many of the words are English function words, from 0 to 1."""
+    words = bare_words(text)
+    return sum(word in FUNCTION_WORDS for word in words) / max(1, len(words))

@@ -1,0 +1,269 @@
+"""The generator against every fault of real servers (fault_server.py), alone, mixed, and killed in between."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from fault_server import BAD_REPLIES, FATAL, PASSING, REFUSALS, Faults, Limited, source
+from openai_server import Answer, OpenAIServer, refusal, shorten
+from test_generator import FLAGGED, LONG, journal_of, run, table  # noqa: F401 (a fixture)
+
+import corpus
+from paraphrase import asking
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(asking, "FIRST_PAUSE", 0.01)
+
+
+def once(fault):
+    """Return a reply that gives the fault to the first request for each passage."""
+    seen, lock = set(), threading.Lock()
+
+    def reply(request):
+        with lock:
+            first = source(request) not in seen
+            seen.add(source(request))
+        return fault(request) if first else shorten(request)
+
+    return reply
+
+
+@pytest.mark.parametrize("name", sorted(PASSING.keys() - {"hang"}))
+def test_a_passing_fault_costs_a_row_nothing(table, server, name):  # noqa: F811
+    server.reply = once(PASSING[name])
+    status, rows = run(table, server)
+    assert status == 0 and len(rows) == 23 and len(journal_of(table)) == FLAGGED
+    assert len(server.requests) >= FLAGGED + 1 + ("rate" not in name) * (FLAGGED - 1)
+
+
+def test_a_reply_that_never_comes_is_given_up_and_asked_for_again(table, server):  # noqa: F811
+    server.reply = once(PASSING["hang"])
+    status, rows = run(table, server, "--timeout", "0.5", "--concurrency", "20")
+    assert status == 0 and len(rows) == 23 and len(server.requests) == 2 * FLAGGED
+
+
+@pytest.mark.parametrize("name", sorted(BAD_REPLIES))
+def test_a_bad_reply_is_rejected_and_another_asked_for(table, server, name, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(asking, "BARREN", 100)
+    server.reply = once(BAD_REPLIES[name])
+    status, rows = run(table, server)
+    assert status == 0 and len(rows) == 23
+    verdicts = [entry["verdict"] for entry in journal_of(table)]
+    assert verdicts.count("accepted") == FLAGGED and len(verdicts) == 2 * FLAGGED
+    record = corpus.read_json(table.parent / "paraphrased.tsv.json")
+    assert sum(record["replies"]["rejected"].values()) == FLAGGED and record["tokens"]["prompt"] == 20 * FLAGGED
+
+
+@pytest.mark.parametrize("name", sorted(FATAL))
+def test_a_fatal_fault_stops_at_once_and_loses_nothing(table, server, name, capsys):  # noqa: F811
+    run(table, server, "--limit", "5")
+    server.reply = FATAL[name]
+    capsys.readouterr()
+    assert run(table, server, "--concurrency", "1") == (2, None)
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert "5 paraphrases are kept" in errors[-1] and "sk-secret-1" not in "".join(errors)
+    assert len(server.requests) == 6
+    server.reply = shorten
+    assert run(table, server)[0] == 0 and len(server.requests) == 6 + FLAGGED - 5
+
+
+@pytest.mark.parametrize("name", sorted(REFUSALS))
+def test_a_refused_row_fails_alone(table, server, name, capsys):  # noqa: F811
+    server.reply = lambda request: (
+        REFUSALS[name](request) if "passage 1 " in request["messages"][-1]["content"] else shorten(request)
+    )
+    assert run(table, server) == (1, None)
+    assert "2 rows lack a paraphrase" in capsys.readouterr().err
+    listed = (table.parent / "paraphrased.tsv.rejects.tsv").read_text().splitlines()[1:]
+    assert len(listed) == 2 and all(line.count("refused by the server: ") == 3 for line in listed)
+    asked = len(server.requests)
+    status, rows = run(table, server, "--accept-rejects", "keep-original")
+    assert status == 0 and len(rows) == 23 and len(server.requests) == asked
+    kept = [row for row in rows if row["paperId"] in ("s1", "t1")]
+    assert all(row["anchor"] == row["positive"] and row["model"] == row["temperature"] == "" for row in kept)
+    assert "generate" not in {row[cell] for row in rows for cell in ("anchor", "positive")}
+    assert corpus.read_json(table.parent / "paraphrased.tsv.json")["counts"]["kept_without_paraphrase"] == 2
+
+
+def test_a_server_that_is_down_for_a_while_is_waited_for(table, server):  # noqa: F811
+    server.reply = lambda request: (time.sleep(0.05), shorten(request))[1]
+    output, url = table.parent / "paraphrased.tsv", server.url
+    command = [sys.executable, "synthetic_data_generator.py", "-d", table, "-o", output, "--base-url", url]
+    running = subprocess.Popen([*command, "--concurrency", "2"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while len(server.requests) < 6:
+        time.sleep(0.01)
+    server.http.shutdown()
+    server.http.server_close()
+    time.sleep(2)
+    with OpenAIServer(server.reply, port=int(url.split(":")[2].split("/")[0])):
+        assert running.wait(60) == 0, running.stderr.read()
+    assert len(corpus.read_pairs(output)) == 23
+
+
+def test_a_server_that_stays_down_stops_the_run(table, server, capsys):  # noqa: F811
+    run(table, server, "--limit", "5")
+    server.reply = PASSING["reset"]
+    assert run(table, server) == (2, None)
+    assert "no server answers at" in capsys.readouterr().err
+
+
+def test_a_model_that_brings_no_text_stops_the_run(table, server, capsys):  # noqa: F811
+    server.reply = BAD_REPLIES["thinks to the end"]
+    assert run(table, server, "--tries", "50", "--concurrency", "4") == (2, None)
+    errors = capsys.readouterr().err
+    assert "brought no text (finish reason length)" in errors and "--max-tokens" in errors
+    assert len(server.requests) < 25
+
+
+def test_a_long_wait_is_kept_to_and_a_very_long_one_stops_the_run(table, server, capsys):  # noqa: F811
+    server.reply = once(lambda request: Answer(429, refusal("later"), (("Retry-After", "1"),)))
+    started = time.time()
+    assert run(table, server, "--concurrency", "32")[0] == 0
+    assert time.time() - started > 1 and len(server.requests) <= 2 * FLAGGED
+    (table.parent / "paraphrased.tsv.journal.jsonl").unlink()
+    server.reply = lambda request: Answer(429, refusal("later"), (("Retry-After", "7200"),))
+    assert run(table, server)[0] == 2
+    assert "asks to wait 120 minutes; run again then" in capsys.readouterr().err
+
+
+def test_limits_told_in_headers_are_kept_to(tmp_path, server):
+    """20 calls a second are allowed; 64 at a time would be refused hundreds of times if the headers were not read."""
+    path = many_rows(tmp_path / "pairs.tsv", 120)
+    server.reply = limited = Limited(each_second=20, bucket=10)
+    started = time.time()
+    assert run(path, server, "--concurrency", "64")[0] == 0
+    took = time.time() - started
+    assert limited.refused < 130 and 5 < took < 20, (limited.refused, took)
+
+
+def test_a_refused_parameter_is_remembered(table, server):  # noqa: F811
+    def reply(request):
+        if "temperature" in request:
+            return 400, refusal("Unsupported value: 'temperature' does not support 0.61", param="temperature")
+        if "seed" in request:
+            return 422, refusal("extra fields not permitted: seed")  # as other servers put it
+        return shorten(request)
+
+    server.reply = reply
+    assert run(table, server, "--limit", "5", "--concurrency", "1")[0] == 1
+    assert len(server.requests) == 7
+    status, rows = run(table, server)
+    assert status == 0 and len(server.requests) == 7 + FLAGGED - 5 and {row["temperature"] for row in rows} == {""}
+
+
+def test_ctrl_c_waits_for_the_replies_that_are_paid_for(table, server):  # noqa: F811
+    server.reply = lambda request: (time.sleep(0.5), shorten(request))[1]
+    command = [sys.executable, "synthetic_data_generator.py", "-d", table, "-o", table.parent / "paraphrased.tsv"]
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        server.requests.clear()
+        before = len(journal_of(table)) if number == signal.SIGTERM else 0
+        running = subprocess.Popen(
+            [*command, "--base-url", server.url, "--concurrency", "4"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        while len(server.requests) < 4:
+            time.sleep(0.01)
+        running.send_signal(number)
+        _, errors = running.communicate(timeout=20)
+        assert running.returncode == status and "waiting for 4 replies under way" in errors, errors
+        assert len(journal_of(table)) - before == len(server.requests) == 4
+        assert "run the same command again" in errors and "Traceback" not in errors
+
+
+def test_a_full_disk_keeps_every_reply(tmp_path, server):
+    """On a small real file system: the reserve takes the replies under way, nothing is torn, the next run goes on."""
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "x", tmp_path]).returncode:
+        pytest.skip("needs root to mount a small file system")
+    try:
+        path = many_rows(tmp_path / "pairs.tsv", 300)
+        server.reply = lambda request: shorten(request) + " Padding" + "g" * 900 + "."
+        filler = tmp_path / "filler"
+        filler.write_bytes(os.urandom(2**21 - 2**20 - path.stat().st_size - 150_000))
+        command = [sys.executable, "synthetic_data_generator.py", "-d", path, "-o", tmp_path / "paraphrased.tsv"]
+        done = subprocess.run(
+            [*command, "--base-url", server.url], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 2 and "No space left on device; make room and run again" in done.stderr, done.stderr
+        kept = journal_of(path)
+        assert 20 < len(kept) == len(server.requests) < 300
+        filler.unlink()
+        server.requests.clear()
+        done = subprocess.run([*command, "--base-url", server.url], cwd=ROOT, capture_output=True, text=True)
+        assert len(server.requests) == 300 - len(kept), done.stderr
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+# ---- the soak
+
+
+def many_rows(path, count):
+    """Write a table of single-synthetic rows whose passages all differ."""
+    rows = ((f"d{i}", 1900 + i % 100, f"passage {i} {LONG}", "generate", "single-synthetic") for i in range(count))
+    corpus.write_pairs(path, (dict(zip(corpus.PAIR_COLUMNS, row)) for row in rows))
+    return path
+
+
+def generate(folder, url, *flags):
+    command = [sys.executable, "synthetic_data_generator.py", "-d", folder / "pairs.tsv", "-o", folder / "out.tsv"]
+    command += ["--base-url", url, "--model", "m", "--concurrency", "32", "--timeout", "2", "--tries", "12", *flags]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_soak_2000_rows_all_faults_and_twenty_kills(tmp_path):
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    for folder in (undisturbed, disturbed):
+        folder.mkdir()
+        many_rows(folder / "pairs.tsv", 2000)
+    with OpenAIServer() as server:
+        running = generate(undisturbed, server.url)
+        assert running.wait(120) == 0 and len(server.requests) == 2000, running.stderr.read()
+
+    dice, kills = random.Random(1), 0
+    faults = Faults(PASSING.keys() | BAD_REPLIES, share=0.35, seed=1, seconds=0.15)
+    with OpenAIServer(faults) as server:
+        while True:
+            running = generate(disturbed, server.url)
+            try:
+                running.wait(dice.uniform(1.5, 3.5) if kills < 20 else 300)
+                break
+            except subprocess.TimeoutExpired:
+                running.send_signal(signal.SIGKILL)
+                running.communicate()
+                kills += 1
+        assert running.returncode == 0, running.stderr.read()
+        asked = [(moment, source(request)) for moment, request in zip(server.times, server.requests)]
+    assert kills == 20 and set(faults.given) == PASSING.keys() | BAD_REPLIES
+
+    assert (disturbed / "out.tsv").read_bytes() == (undisturbed / "out.tsv").read_bytes()
+    assert len(corpus.read_pairs(disturbed / "out.tsv")) == 2000
+    entries = [json.loads(line) for line in (disturbed / "out.tsv.journal.jsonl").read_text().splitlines()]
+    accepted = [entry["key"] for entry in entries if entry["verdict"] == "accepted"]
+    assert len(accepted) == len(set(accepted)) == 2000
+
+    # A passage is asked for again only after a fault, or where the kill came before its reply was on disk.
+    rows = {entry["key"]: entry["text"] for entry in entries if entry["verdict"] == "accepted"}
+    moments = {
+        entry["text"]: datetime.fromisoformat(entry["time"]).timestamp()
+        for entry in entries
+        if entry["verdict"] == "accepted"
+    }
+    assert len(moments) == len(rows) == 2000
+    late = [passage for moment, passage in asked if moment > moments[shorten_of(passage)]]
+    assert late == []
+
+
+def shorten_of(passage: str) -> str:
+    return shorten({"messages": [{"content": passage}]})
