@@ -30,7 +30,9 @@
 # ---- paraphrases ----
 # The key comes from the environment, never from this file: export OPENAI_API_KEY=…
 # A server of your own instead of OpenAI's (vLLM, llama.cpp): export OPENAI_BASE_URL=http://127.0.0.1:8000/v1
-#PARAPHRASE_FLAGS = --model gpt-6-luna --concurrency 32
+#PARAPHRASE_FLAGS = --model gpt-6-luna --concurrency 32 --max-cost 5
+# Fiction: two steps, the second gives one character another name (prompts.toml).
+#PARAPHRASE_FLAGS = --prompt-set fiction
 # For a server of your own name the model it serves. To finish without rows that no reply was good enough for:
 #PARAPHRASE_FLAGS = --model my-model --accept-rejects drop
 # A command that is put before the paraphraser, e.g. one that starts a server for it (see demo/demo.mk).

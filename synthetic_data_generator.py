@@ -26,7 +26,7 @@ from pathlib import Path
 
 import corpus
 from corpus import InputError, log
-from paraphrase.asking import Stop, ask, clock, cost_of, is_openai, money, server_address
+from paraphrase.asking import Stop, ask, clock, cost_of, dollars, is_openai, money, server_address
 from paraphrase.journal import Journal
 from paraphrase.plan import Request, plan, wording
 from paraphrase.prompts import Prompt, read_prompts
@@ -138,18 +138,18 @@ def show_estimate(counts: Counter, journal: Journal, args) -> None:
         lines.append(("model's shutdown date", f"{known} ({PRICES_OF}; a run asks the server)"))
     pace = "as so far" if told["measured"] else f"{CALL_SECONDS} s a call"
     lines.append((f"time at --concurrency {args.concurrency}", f"{clock(told['seconds'] / args.concurrency)} ({pace})"))
-    lines.append(("", "No call was made."))
-    print("\n".join(f"{name:<28} {value}".rstrip() for name, value in lines))
+    print("\n".join(f"{name:<28} {value}" for name, value in lines))
+    print("No call was made.")
 
 
 def price_line(told: dict, price: tuple[float, float] | None, args) -> str:
     """Return what the tokens cost, and in a batch."""
     if price is None:
         return "not known for this model and server; --price IN/OUT names it"
-    dollars, listed = cost_of(told["tokens_in"], told["tokens_out"], price), f"list of {PRICES_OF}"
-    at_half = f"; ${dollars / 2:.2f} with --batch submit" if args.at_openai else ""
-    source = "--price" if args.price else listed
-    return f"${dollars:.2f} at ${price[0]:g} in and ${price[1]:g} out a million ({source}){at_half}"
+    amount, source = cost_of(told["tokens_in"], told["tokens_out"], price), f"list of {PRICES_OF}"
+    at_half = f"; {dollars(amount / 2)} with --batch submit" if args.at_openai else ""
+    rate = f"at ${price[0]:.2f} in and ${price[1]:.2f} out a million, {'--price' if args.price else source}"
+    return f"{dollars(amount)} ({rate}){at_half}"
 
 
 # ---------------------------------------------------------------- asking

@@ -24,6 +24,7 @@ from paraphrase.asking import (
     Stop,
     ask,
     client_options,
+    completion_of,
     cost_of,
     entry_of,
     fault_of,
@@ -305,14 +306,10 @@ def orphan(key: str, answer: dict, batch: dict, price) -> dict | None:
 
 def judge(answer: dict, request: Request, body: dict, args, journal: Journal, price) -> dict | None:
     """Return the journal entry for one line of a batch's files; None where the row is to be asked for again."""
-    from openai.types.chat import ChatCompletion
-
     where = args.base_url or OPENAI
     response = answer.get("response") or {}
     if response.get("status_code") == 200:
-        reply = ChatCompletion.construct(**response["body"])
-        reply._request_id = response.get("request_id")
-        return reply_entry(request, body, reply, price, where)
+        return reply_entry(request, body, completion_of(response["body"], response.get("request_id")), price, where)
     error = (response.get("body") or {}).get("error") or answer.get("error") or {}
     if not response:  # never started: batch_expired, batch_cancelled
         return None

@@ -6,6 +6,7 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ OFFER = re.compile(
 )
 MARKUP = re.compile(r"^\s*(#{1,6} |[-*•] |\(?\d{1,2}[.)] )|\*\*|^```", re.MULTILINE)
 THINKING = re.compile(r"^.*</think>", re.DOTALL)  # some chat templates put the opening tag into the prompt
-SENTENCE_END = re.compile(r"""(\S*?)[.!?…]+["'”’»)\]]*\s+(?=["'“‘«(\[]*[A-Z0-9À-ÞΑ-ΩА-Я])|[。！？]""")
+SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*\s+(?=["'“‘«(\[]*[A-Z0-9À-ÞΑ-ΩА-Я])|[。！？]""")
 NO_END = re.compile(
     r"\W*(Mr|Mrs|Ms|Messrs|Dr|St|Prof|Rev|Gen|Col|Capt|Hon|Gov|Sen|Nos?|[Vv]ols?|pp?|cf|e\.g|i\.e|vs|([A-Z]\.)*[A-Z])"
 )
@@ -162,7 +163,7 @@ def fault_of_form(reply: str, text: str, source: str, prompt: Prompt) -> str | N
         return "thoughts instead of a paraphrase"
     if CHAT_FRAME.match(text) and not CHAT_FRAME.match(source):
         return "talks about the passage"
-    last = SENTENCE_END.split(text)[-1] or ""
+    last = SENTENCE_END.split(text)[-1]
     if (text.endswith("?") and "?" not in source) or (OFFER.search(last) and not OFFER.search(source)):
         return "ends with an offer or question"
     if MARKUP.search(THINKING.sub("", reply)) and not MARKUP.search(source):
@@ -213,27 +214,38 @@ def fault_of_language(text: str, source: str) -> str | None:
     return None
 
 
-def bare_words(text: str) -> list[str]:
+@lru_cache(maxsize=8)  # a source's and a reply's are needed by several checks
+def bare_words(text: str) -> tuple[str, ...]:
     """Return the words in lower case without punctuation."""
-    return re.findall(r"\w+", text.lower())
+    return tuple(re.findall(r"\w+", text.lower()))
 
 
-def shares_run(words: list[str], others: list[str], length: int) -> bool:
-    """Tell whether `length` words in a row of the first list stand in a row in the second."""
-    joined = f" {' '.join(others)} "
-    return any(f" {' '.join(words[i : i + length])} " in joined for i in range(len(words) - length + 1))
+def shares_run(words: tuple[str, ...], others: tuple[str, ...], length: int) -> bool:
+    """Tell whether `length` words in a row of the first text stand in a row in the second."""
+    joined, half = f" {' '.join(others)} ", max(1, length // 2)
+
+    def stand(start: int, count: int) -> bool:
+        return f" {' '.join(words[start : start + count])} " in joined
+
+    # Any run that long holds a whole block of half its length: where no block is found, nothing longer need be tried.
+    if not any(stand(start, half) for start in range(0, len(words) - half + 1, half)):
+        return False
+    return any(stand(start, length) for start in range(len(words) - length + 1))
 
 
 def count_sentences(text: str) -> int:
     """Return the number of sentences, by their punctuation; an initial or a title such as Mr. ends none."""
-    ends = [match for match in SENTENCE_END.finditer(text) if not NO_END.fullmatch(match[1] or "")]
-    return sum(1 for match in ends if match.end() < len(text)) + 1
+    count = 1
+    for end in SENTENCE_END.finditer(text):
+        word = text[text.rfind(" ", 0, end.start()) + 1 : end.start()]
+        count += end.end() < len(text) and not NO_END.fullmatch(word)
+    return count
 
 
 def script_of(text: str) -> str | None:
     """Return the script of most letters by its Unicode name (LATIN, CYRILLIC, CJK …); None without letters."""
     scripts = Counter()
-    for letter, count in Counter(text).items():
+    for letter, count in Counter(text[:1000]).items():
         if letter.isalpha():
             scripts[unicodedata.name(letter, "?").split()[0]] += count
     return scripts.most_common(1)[0][0] if scripts else None

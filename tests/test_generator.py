@@ -349,7 +349,7 @@ def test_a_dry_run_counts_estimates_and_calls_nobody(table, capsys, monkeypatch)
     assert told["single-synthetic"] == "12, to be paraphrased" and told["synthetic-pair"] == "8, to be paraphrased"
     assert told["calls"] == "20 with gpt-6-luna" and told["paraphrases that are there"] == "0 of 20 rows"
     assert told["tokens"].endswith("2,600 out (4 characters a token, 130 tokens a reply, none rejected)")
-    assert "$0.10 in" not in told["price"] and "at $0.1 in and $0.5 out a million" in told["price"]
+    assert "at $0.10 in and $0.50 out a million" in told["price"] and "with --batch submit" in told["price"]
     assert told["model's shutdown date"].startswith("not announced (2026-")
     assert told["time at --concurrency 16"] == "2 s (2 s a call)"
     assert "2026-12-11" in dry_run(table, capsys, "--model", "gpt-5-nano")[1]["model's shutdown date"]

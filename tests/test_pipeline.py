@@ -176,3 +176,17 @@ def test_help_lists_the_targets_and_settings_shows_what_is_in_force(make):
         assert f"  {target} " in listed
     assert make().stdout == listed  # help is the default goal
     assert "PAIRS_PER_YEAR = 50" in make("settings").stdout
+
+
+def test_what_paraphrasing_costs_and_looks_like_can_be_seen_first(make, server):
+    flags = f"PARAPHRASE_FLAGS=--base-url {server.url} --model tiny --price 1/2"
+    told = make("paraphrase-estimate", flags).stdout
+    assert "to be paraphrased" in told and "No call was made." in told and server.requests == []
+    shown = make("paraphrase-preview", flags).stdout
+    assert len(server.requests) == 5 and shown.count("tiny-2026, temperature") == 5
+    assert "no batch is open" in make("paraphrase-batch", flags).stdout
+    for target in ("paraphrase-estimate", "paraphrase-preview", "paraphrase-batch"):
+        assert "nothing to paraphrase" in make(target, "TRAIN=nopara").stdout
+    assert not (make.output / "paraphrased/para20.tsv").exists()
+    make("paraphrase", flags)
+    assert "replies, " in make("clean-paid").stdout and ", $0.00" in make("clean-paid").stdout
