@@ -503,16 +503,16 @@ def reply_entry(request: Request, body: dict, reply, price: tuple[float, float] 
 
 
 def progress_text(asker: Asker, total: int, begun: float) -> str:
-    """Return one line: rows done, replies accepted and rejected by reason, tokens, money, time left."""
+    """Return one line: rows done, time left, money, tokens, replies accepted, and rejected by reason."""
     journal, done = asker.journal, asker.finished
     rejected = {reason: count for reason, count in asker.verdicts.most_common() if reason != ACCEPTED}
     reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
     tokens = journal.totals["prompt_tokens"] + journal.totals["completion_tokens"]
     left = (time.monotonic() - begun) / done * (total - done) if done else None
     return (
-        f"{done} of {total} rows, {asker.verdicts[ACCEPTED]} replies accepted, {sum(rejected.values())} rejected"
-        f"{f' ({reasons})' if reasons else ''}, {tokens:,} tokens, {money(journal)}, "
-        f"{'?' if left is None else clock(left)} left"
+        f"{done} of {total} rows, {'?' if left is None else clock(left)} left, {money(journal)}, {tokens:,} tokens, "
+        f"{asker.verdicts[ACCEPTED]} replies accepted, {sum(rejected.values())} rejected"
+        f"{f' ({reasons})' if reasons else ''}"
     )
 
 
@@ -546,10 +546,14 @@ async def show_progress(asker: Asker, total: int) -> None:
     from tqdm import tqdm
 
     with tqdm(total=total, unit=" rows", bar_format="{percentage:3.0f}%|{bar:20}| {desc}", dynamic_ncols=True) as bar:
-        while True:
+        try:
+            while True:
+                bar.n = asker.finished
+                bar.set_description_str(progress_text(asker, total, begun))
+                await asyncio.sleep(0.5)
+        finally:
             bar.n = asker.finished
             bar.set_description_str(progress_text(asker, total, begun))
-            await asyncio.sleep(0.5)
 
 
 async def ask(requests: Iterator[Request], total: int, journal: Journal, prompts: dict, price, args) -> Asker:
@@ -573,6 +577,7 @@ async def ask(requests: Iterator[Request], total: int, journal: Journal, prompts
             await asker.run(requests)
         finally:
             showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)  # the bar ends before the next line begins
             if asker.failures:
                 log.info("calls without a reply: %s", ", ".join(f"{n} × {what}" for what, n in asker.failures.items()))
     if asker.interrupted:

@@ -504,7 +504,7 @@ def test_a_line_of_progress_and_a_summary(table, server, caplog, monkeypatch):
     assert run(table, server, "--concurrency", "4", "--price", "1000/2000")[0] == 0
     line = next(text for text in caplog.messages if "of 20 rows" in text and "(1 " in text)
     assert "replies accepted" in line and "1 talks about the passage" in line and "1 a list or Markdown" in line
-    assert " tokens, $" in line and line.endswith(" left") and SAME not in caplog.text
+    assert " left, $" in line and " tokens, " in line and SAME not in caplog.text
     assert "cost         $0.44" in caplog.messages
     assert any(message.startswith("replies      22, 20 of them accepted") for message in caplog.messages)
 
