@@ -97,7 +97,7 @@ $(OUTPUT)/settings.txt: FORCE | $(METADATA)
 	@if [ -n "$$(find $(CHUNKS) -newer $@ -print -quit 2> /dev/null)" ]; then touch $@; fi
 FORCE:
 
-.PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase paraphrase train-local apply-local report test test-fast \
+.PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase train-local apply-local report test test-fast \
   test-cluster lint format clean clean-paid paraphrase paraphrase-estimate paraphrase-preview paraphrase-batch
 
 help: ## Show this list.
@@ -155,7 +155,7 @@ paraphrase: $(PARAPHRASED) ## Have the flagged cells paraphrased (OPENAI_API_KEY
 	@$(if $(PARAPHRASED),:,echo "TRAIN=nopara has nothing to paraphrase")
 
 # The journal beside the table holds what was paid for. It is no target, so make never deletes it.
-$(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py $(OUTPUT)/pairs/%.tsv $(wildcard paraphrase/*.py) corpus.py \
+$(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py $(OUTPUT)/pairs/%.tsv $(wildcard paraphrase/*.py) prompts.toml corpus.py \
     | $(READY)
 	$(PARAPHRASER) $(call PARAPHRASE,$*)
 

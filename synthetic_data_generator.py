@@ -183,7 +183,7 @@ def show_preview(args, prompts: dict[str, Prompt], journal: Journal) -> int:
         told = f"{entry['model']}, temperature {entry['temperature']}" if entry else "no paraphrase"
         print(f"\n{row['paperId']}, {row['year']}, {row['category']}, {request.prompt.name}, {told}")
         step = journal.outstanding(request, prompts)
-        reasons = "; ".join(journal.rejected.get(bytes.fromhex(step.key), ())) if step else ""
+        reasons = "; ".join(journal.reasons(step)) if step else ""
         print(side_by_side(request.source, entry["text"] if entry else f"({reasons or 'no reply'})"))
     return int(any(journal.outstanding(request, prompts) for request in requests))
 
@@ -207,7 +207,7 @@ def finish(args, prompts: dict[str, Prompt], journal: Journal, started: float) -
             continue
         lacking["rows"] += 1
         lacking["used_up"] += journal.tries(step) >= args.tries
-        reasons = journal.rejected.get(bytes.fromhex(step.key), [])
+        reasons = journal.reasons(step)
         if reasons:
             rejects.append((number + 1, row["paperId"], row["category"], request.cell, "; ".join(reasons)))
     write_rejects(Path(args.rejects), rejects)
@@ -217,7 +217,7 @@ def finish(args, prompts: dict[str, Prompt], journal: Journal, started: float) -
         say_how_to_go_on(args, journal, lacking)
         return 1
     rows, counts = result_rows(args, prompts, journal), Counter()
-    facts["written"] = corpus.write_pairs(args.output, counted(rows, counts), corpus.PARAPHRASED_COLUMNS)
+    facts["written"] = corpus.write_pairs(args.output, counted(rows, counts), columns_of(args.datasource))
     facts["counts"] = dict(counts)
     corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, **facts))
     told = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items())
@@ -240,7 +240,13 @@ def result_rows(args, prompts: dict[str, Prompt], journal: Journal) -> Iterator[
         elif request:
             added[request.cell] = request.source
         what = "paraphrased" if entry else "kept_without_paraphrase" if request else "passed_through"
-        yield what, {column: (row | added)[column] for column in corpus.PARAPHRASED_COLUMNS}
+        yield what, row | added
+
+
+def columns_of(table: str) -> tuple[str, ...]:
+    """Return the pair table's own columns and those that paraphrasing adds."""
+    own = next(corpus.each_pair(table), dict.fromkeys(corpus.PAIR_COLUMNS))
+    return tuple(dict.fromkeys((*own, *corpus.PARAPHRASED_COLUMNS)))
 
 
 def counted(rows: Iterator[tuple[str, dict | None]], counts: Counter) -> Iterator[dict]:
@@ -344,7 +350,7 @@ def parse_args(argv: list[str] | None = None):
     add("--concurrency", type=corpus.positive_int, default=16, help="calls at a time, at most (default %(default)s)")
     add("--timeout", type=positive_number, default=300, metavar="SECONDS", help="for one reply (default %(default)s)")
     add("--max-tokens", type=corpus.positive_int, default=MOST_TOKENS, help="of a reply (default %(default)s)")
-    add("--max-cost", type=positive_number, metavar="DOLLARS", help="for all runs of this output together")
+    add("--max-cost", type=positive_number, metavar="DOLLARS", help="for all runs of this output together, at worst")
     add("--price", type=dollars_a_million, metavar="IN/OUT", help="dollars per million tokens, where not known here")
     choice = arguments.add_argument_group("choice")
     add = choice.add_argument
@@ -357,10 +363,17 @@ def parse_args(argv: list[str] | None = None):
         choices=("drop", "keep-original"),
         help="rows whose tries are used up: leave out, or write the passage itself (in a single-synthetic row twice)",
     )
-    add("--limit", type=corpus.positive_int, metavar="ROWS", help="ask for so many rows now, not all")
+    add("--limit", type=corpus.positive_int, metavar="ROWS", help="ask for so many rows now, not all; ends with 1")
     args = arguments.parse_args(argv)
     args.rejects = args.rejects or f"{args.output}.rejects.tsv"
     return args
+
+
+def check_paths(args) -> None:
+    """InputError where one file would be written over another."""
+    paths = [Path(path).resolve() for path in (args.datasource, args.output, args.rejects)]
+    if len(set(paths)) < len(paths):
+        raise InputError("-d, -o and --rejects must name three different files.")
 
 
 @corpus.command
@@ -371,23 +384,24 @@ def main(argv: list[str] | None = None) -> int:
     if args.max_cost is not None and price_of(args) is None:
         raise InputError(f"--max-cost needs a price, and none is known for {args.model}; add --price IN/OUT.")
     prompts = read_prompts(args.prompts, args.prompt_set)
-    with Journal(Path(f"{args.output}.journal.jsonl"), args.model, read_only=args.dry_run) as journal:
+    check_paths(args)
+    with Journal(Path(f"{args.output}.journal.jsonl"), args.model, args.base_url, read_only=args.dry_run) as journal:
         counts = survey(args, prompts, journal)
         if args.dry_run:
             show_estimate(counts, journal, args)
             return 0
         corpus.log_settings(args)
         log.info("%d rows to be paraphrased, %d of them to be asked for", counts["flagged"], counts["missing"])
+        if not args.batch and (journal.open_batches() or journal.submitting):
+            raise InputError("rows are in a batch; make --batch collect first, so that none is paid for twice.")
         if args.preview:
             return show_preview(args, prompts, journal)
         if args.batch:
             from paraphrase import batch
 
             status = batch.run(args, prompts, journal, price_of(args), missing(args, prompts, journal))
-            if args.batch != "collect" or status:
+            if args.batch == "status" or status or journal.open_batches():
                 return status
-        elif journal.open_batches() or journal.submitting:
-            raise InputError("rows are in a batch; make --batch collect first, so that none is paid for twice.")
         else:
             ask_for(missing(args, prompts, journal), counts["missing"], args, prompts, journal)
         return finish(args, prompts, journal, started)

@@ -32,7 +32,13 @@ LINE_EVERY = 60  # seconds between lines of progress in a log
 OPENAI = "https://api.openai.com/v1"
 CREDENTIALS = "credentials.txt"  # the original's: organization, then key, a line each
 
-CUT_OFF, NO_REPLY = "connection broken", "a page or half a reply"
+CUT_OFF, NO_REPLY, TOO_LATE = "connection broken", "a page or half a reply", "no answer in time"
+DEAD = 3  # rows in succession that no attempt brought any answer for: the server is gone, not a row at fault
+NOT_TAKEN = re.compile(
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed|forbidden|invalid param",
+    re.IGNORECASE,
+)
+TOO_LONG = re.compile(r"too (large|long)|context (length|window)|maximum context", re.IGNORECASE)
 QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 
 
@@ -43,28 +49,28 @@ class Stop(Exception):
 # ---------------------------------------------------------------- server and key
 
 
-def server_address(asked: str | None) -> str | None:
-    """Return --base-url or OPENAI_BASE_URL, None for OpenAI's own. InputError where it holds a password or query."""
-    address = asked or os.environ.get("OPENAI_BASE_URL") or None
-    parts = urlsplit(address or "")
+def server_address(asked: str | None) -> str:
+    """Return --base-url, OPENAI_BASE_URL or OpenAI's own address. InputError where it holds a password or query."""
+    address = asked or os.environ.get("OPENAI_BASE_URL") or OPENAI
+    parts = urlsplit(address)
     if "@" in parts.netloc or parts.query:
         raise InputError(f"the address of {parts.hostname} holds a name or key; put the key into OPENAI_API_KEY.")
     return address
 
 
-def is_openai(address: str | None) -> bool:
-    return address is None or urlsplit(address).hostname == "api.openai.com"
+def is_openai(address: str) -> bool:
+    return (urlsplit(address).hostname or "").endswith("api.openai.com")  # eu.api.openai.com too
 
 
-def client_options(address: str | None, timeout: float) -> dict:
+def client_options(address: str, timeout: float) -> dict:
     """Return what opens a client: address, key and organization.
 
     The key is OPENAI_API_KEY, else for OpenAI's own server the second line of credentials.txt; never sent elsewhere.
 
     Raises:
-        InputError: OpenAI's server, and no key.
+        InputError: OpenAI's server and no key, or something that can't be one.
     """
-    key, organization = os.environ.get("OPENAI_API_KEY"), None
+    key, organization = os.environ.get("OPENAI_API_KEY", "").strip(), None
     if not key and is_openai(address) and Path(CREDENTIALS).is_file():
         lines = Path(CREDENTIALS).read_text(encoding="utf-8").split()
         if len(lines) != 2:
@@ -72,9 +78,11 @@ def client_options(address: str | None, timeout: float) -> dict:
         organization, key = lines
     if not key and is_openai(address):
         raise InputError("no key: set OPENAI_API_KEY, or name a server of your own with --base-url.")
+    if not key.isascii():
+        raise InputError("OPENAI_API_KEY holds other than ASCII characters: paste the key itself.")
     # Faults are told apart below; the package would ask five times again for an account without money.
     options = {"api_key": key or "none", "max_retries": 0, "timeout": timeout, "organization": organization}
-    return options | ({"base_url": address} if address else {})
+    return options | {"base_url": address}
 
 
 async def check_model(client, model: str, where: str) -> None:
@@ -120,7 +128,7 @@ def fault_of(error: Exception, body: dict, where: str, model: str) -> Fault:
     import openai
 
     if isinstance(error, openai.APITimeoutError):
-        return Fault("again", "no answer in time")
+        return Fault("again", TOO_LATE)
     if isinstance(error, openai.APIConnectionError):
         return Fault("again", CUT_OFF)
     if not isinstance(error, openai.APIStatusError):
@@ -151,12 +159,15 @@ def fault_of_status(status: int, told: dict, body: dict, where: str, model: str)
 
 
 def refused_parameter(told: dict, body: dict) -> str | None:
-    """Return which of the call's parameters an error is about; None where it is about something else."""
+    """Return which of the call's parameters the server doesn't take; None where the error is about something else."""
+    message = told.get("message") or ""
+    if not NOT_TAKEN.search(f"{told.get('code')} {message}") or TOO_LONG.search(message):
+        return None
     dispensable = body.keys() - {"model", "messages"}
     if told.get("param") in dispensable:
         return told["param"]
     # Servers other than OpenAI's name it in the message alone.
-    named = [name for name in dispensable if re.search(rf"\b{name}\b", told.get("message") or "")]
+    named = [name for name in dispensable if re.search(rf"\b{name}\b", message)]
     return named[0] if len(named) == 1 and not told.get("param") else None
 
 
@@ -189,7 +200,7 @@ class Gate:
     def __init__(self, most: int, max_cost: float | None, journal: Journal):
         self.most, self.allowed, self.under_way = most, float(most), 0
         self.closed_until = self.last_cut = 0.0  # monotonic seconds
-        self.max_cost, self.reserved, self.journal = max_cost, 0.0, journal
+        self.max_cost, self.reserved, self.lost, self.journal = max_cost, 0.0, 0.0, journal
         self.waiting: list[asyncio.Future] = []
         self.stopped = False
 
@@ -220,7 +231,7 @@ class Gate:
 
     def affords(self, worst_cost: float) -> bool:
         """Tell whether a call fits into --max-cost even if it and all others under way cost what they can at most."""
-        return self.max_cost is None or self.journal.cost + self.reserved + worst_cost <= self.max_cost
+        return self.max_cost is None or self.journal.cost + self.lost + self.reserved + worst_cost <= self.max_cost
 
     async def change(self, seconds: float | None = None) -> None:
         """Return when a call ended or all is to stop, after so many seconds at the latest."""
@@ -271,17 +282,17 @@ class Asker:
     Attributes:
         verdicts: why replies were rejected, and how many were accepted, in this run.
         failures: calls that brought no reply, by kind; their rows are asked for again by the next run.
-        finished: rows that this run is done with; left: those of them that got no reply.
+        finished: rows that this run is done with.
     """
 
     def __init__(self, client, journal: Journal, prompts: dict[str, Prompt], price: tuple[float, float] | None, args):
         self.client, self.journal, self.prompts, self.price, self.args = client, journal, prompts, price, args
         self.gate = Gate(args.concurrency, args.max_cost, journal)
-        self.verdicts, self.failures, self.finished, self.left = Counter(), Counter(), 0, 0
-        self.barren, self.last_answer = 0, time.monotonic()
+        self.verdicts, self.failures, self.finished = Counter(), Counter(), 0
+        self.barren, self.unanswered, self.proven, self.last_answer = 0, 0, False, time.monotonic()
         self.fault: BaseException | None = None
         self.interrupted: signal.Signals | None = None
-        self.where = str(client.base_url).rstrip("/")
+        self.where = args.base_url
 
     async def run(self, requests: Iterator[Request]) -> None:
         """Ask for all requests. Where all is to stop, calls under way still end and their replies are journaled.
@@ -315,7 +326,7 @@ class Asker:
 
     async def have(self, request: Request) -> bool:
         """Get one reply and journal it; return False where none came. Passing faults are waited out."""
-        begun, faults = time.monotonic(), Counter()
+        faults = Counter()
         while await self.gate.enter(worst := self.worst_cost(request)):
             body, started = self.body(request), time.monotonic()
             try:
@@ -324,7 +335,10 @@ class Asker:
                 self.gate.leave(worst)
             if fault is None:
                 return True
-            self.failures[fault.reason] += fault.kind in ("again", "slow")
+            if fault.kind in ("again", "slow"):
+                self.failures[fault.reason] += 1
+            if fault.reason in (TOO_LATE, NO_REPLY):
+                self.gate.lost += worst  # the server may have worked for it, and charge it
             if fault.kind == "refused":
                 await self.journal_refusal(request, body, fault)
                 return True
@@ -333,7 +347,7 @@ class Asker:
             elif fault.kind == "slow":
                 self.slow_down(started, fault, faults["slow"])
             elif faults["again"] == RETRIES:
-                return self.give_up(fault, begun)
+                return await self.give_up(request, body, fault)
             else:
                 await self.pause(fault, faults["again"])
             faults[fault.kind] += 1
@@ -351,19 +365,24 @@ class Asker:
         started = time.monotonic()
         try:
             # chat.completions.create would do the same, but takes a third longer to copy and check what is sent.
-            response = await self.client.post("/chat/completions", body=body, cast_to=httpx.Response)
-            reply = completion_of(response.json(), response.headers.get("x-request-id"))
+            async with asyncio.timeout(self.args.timeout):  # the package's own is for each piece of a reply
+                response = await self.client.post("/chat/completions", body=body, cast_to=httpx.Response)
+            reply = reply_of(response.json(), response.headers.get("x-request-id"))
         except ValueError:  # a page, or cut off on its way
             return Fault("again", NO_REPLY)
+        except TimeoutError:
+            return Fault("again", TOO_LATE)
         except openai.APIError as error:
             fault = fault_of(error, body, self.where, self.args.model)
+            if fault.kind == "stop" and getattr(error, "status_code", 0) == 403 and self.proven:
+                return Fault("refused", "refused by the server: HTTP 403")  # the key has served before
             if fault.kind == "stop":
                 raise Stop(fault.reason) from None
             if (fault.seconds or 0) > LONGEST_WAIT:
                 raise Stop(f"{self.where} asks to wait {fault.seconds / 60:.0f} minutes; run again then.") from None
             return fault
-        self.last_answer = time.monotonic()
-        self.gate.answered(response.headers, reply.usage.total_tokens if reply.usage else 0)
+        self.unanswered, self.proven, self.last_answer = 0, True, time.monotonic()
+        self.gate.answered(response.headers, (reply.usage or {}).get("total_tokens", 0))
         await self.journal_reply(request, body, reply, self.last_answer - started)
         return None
 
@@ -374,7 +393,7 @@ class Asker:
 
     def worst_cost(self, request: Request) -> float:
         """Return dollars that a call can cost at most: a token is one byte or more, and max_tokens is the rest."""
-        if not self.price or self.args.max_cost is None:
+        if not self.price:
             return 0.0
         texts = "".join(message["content"] for message in messages(request.prompt, request.source))
         return cost_of(len(texts.encode()) + OVERHEAD_TOKENS, self.args.max_tokens, self.price)
@@ -382,6 +401,8 @@ class Asker:
     async def journal_reply(self, request: Request, body: dict, reply, seconds: float) -> None:
         """Judge a reply and put it on disk."""
         entry = reply_entry(request, body, reply, self.price, self.where)
+        if self.price and entry["cost"] is None:  # the server doesn't tell
+            entry["cost"] = self.worst_cost(request)
         self.barren = 0 if entry["text"] else self.barren + 1
         await self.keep(entry | {"seconds": round(seconds, 2)})
 
@@ -399,7 +420,12 @@ class Asker:
         """Go on without a parameter, in this run and later ones, and say so once."""
         if parameter not in self.journal.refused:
             log.warning("the server refuses the parameter %s; going on without it", parameter)
-            note = {"event": "parameter refused", "param": parameter, "asked_model": self.args.model}
+            note = {
+                "event": "parameter refused",
+                "param": parameter,
+                "asked_model": self.args.model,
+                "where": self.where,
+            }
             self.journal.refused.add(parameter)
             await self.journal.append(note)
 
@@ -407,7 +433,7 @@ class Asker:
         """Start fewer calls, later. Stop where nothing came through for an hour."""
         if time.monotonic() - self.last_answer > LONGEST_WAIT:
             raise Stop(f"{self.where} has refused every call as too many for an hour; run again later.")
-        self.gate.too_many(started, pause_after(attempt) if fault.seconds is None else fault.seconds)
+        self.gate.too_many(started, max(fault.seconds or 0.0, pause_after(min(attempt, RETRIES))))
 
     async def pause(self, fault: Fault, attempt: int) -> None:
         """Wait before this row's next attempt; where the server asks for a wait, let all others wait as well."""
@@ -417,15 +443,15 @@ class Asker:
         while not self.gate.stopped and (left := end - time.monotonic()) > 0:
             await self.gate.change(left)
 
-    def give_up(self, fault: Fault, begun: float) -> bool:
-        """Leave a row for the next run; Stop where the fault isn't this row's. Returns False: no reply."""
-        if self.last_answer < begun and fault.reason == CUT_OFF:
-            raise Stop(no_server(self.where))
-        if self.last_answer < begun and fault.reason == NO_REPLY:
-            raise Stop(f"{self.where} answers with a page, not with a completion; check --base-url.")
-        self.left += 1
+    async def give_up(self, request: Request, body: dict, fault: Fault) -> bool:
+        """Journal that a row got no reply, as a try; the next run asks again. Stop where the fault is no row's own."""
+        self.unanswered += 1
         self.barren += 1
-        self.check_barren(fault.reason)
+        await self.keep(entry_of(request, f"no reply: {fault.reason}", body, self.where))
+        if self.unanswered >= DEAD and fault.reason == NO_REPLY:
+            raise Stop(f"{self.where} answers with a page, not with a completion; check --base-url.")
+        if self.unanswered >= DEAD and fault.reason == CUT_OFF:
+            raise Stop(no_server(self.where))
         return False
 
     def check_barren(self, reason: str) -> None:
@@ -469,33 +495,49 @@ def entry_of(request: Request, verdict: str, body: dict, where: str) -> dict:
     }
 
 
-def completion_of(body, request_id: str | None):
-    """Return a reply's JSON as the package's ChatCompletion. ValueError where it is none."""
-    from openai.types.chat import ChatCompletion
+class Reply(NamedTuple):
+    """What counts of a chat completion."""
 
+    text: str
+    finish_reason: str | None
+    refused: bool
+    model: str | None
+    usage: dict | None
+    request_id: str | None
+
+
+def reply_of(body, request_id: str | None) -> Reply:
+    """Read a completion's JSON, whatever a server has left out of it. ValueError where it is no completion at all."""
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
         raise ValueError("no chat completion")
-    reply = ChatCompletion.construct(**body)
-    reply._request_id = request_id
-    return reply
+    choice = dict_of(body["choices"][0] if body["choices"] else None)
+    message, usage = dict_of(choice.get("message")), dict_of(body.get("usage"))
+    content = message.get("content")
+    if isinstance(content, list):  # in parts
+        content = "".join(str(dict_of(part).get("text") or "") for part in content)
+    tokens = {name: n for name in ("prompt_tokens", "completion_tokens") if isinstance(n := usage.get(name), int)}
+    whole = {**usage, **tokens, "total_tokens": sum(tokens.values())} if len(tokens) == 2 else None
+    text = content if isinstance(content, str) else ""
+    return Reply(text, choice.get("finish_reason"), bool(message.get("refusal")), body.get("model"), whole, request_id)
 
 
-def reply_entry(request: Request, body: dict, reply, price: tuple[float, float] | None, where: str) -> dict:
-    """Judge a completion; return its journal entry."""
-    choice = reply.choices[0] if reply.choices else None
-    message = choice.message if choice else None
-    text, usage = (message and message.content) or "", reply.usage
-    finish_reason = choice.finish_reason if choice else None
-    verdict = verdict_on(text, finish_reason, request.source, request.prompt, usage.total_tokens if usage else 0)
-    if not text and message and message.refusal:
+def dict_of(value) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def reply_entry(request: Request, body: dict, reply: Reply, price: tuple[float, float] | None, where: str) -> dict:
+    """Judge a reply; return its journal entry."""
+    usage = reply.usage or {}
+    verdict = verdict_on(reply.text, reply.finish_reason, request.source, request.prompt, usage.get("total_tokens", 0))
+    if not reply.text and reply.refused:
         verdict = "refused by the model"
     return entry_of(request, verdict, body, where) | {
         "model": reply.model,
-        "finish_reason": finish_reason,
-        "usage": usage.model_dump(exclude_none=True) if usage else None,
-        "cost": cost_of(usage.prompt_tokens, usage.completion_tokens, price) if usage and price else None,
-        "request_id": reply._request_id,
-        "text": clean(text),
+        "finish_reason": reply.finish_reason,
+        "usage": reply.usage,
+        "cost": cost_of(usage["prompt_tokens"], usage["completion_tokens"], price) if usage and price else None,
+        "request_id": reply.request_id,
+        "text": clean(reply.text),
     }
 
 
@@ -556,8 +598,8 @@ async def show_progress(asker: Asker, total: int) -> None:
             bar.set_description_str(progress_text(asker, total, begun))
 
 
-async def ask(requests: Iterator[Request], total: int, journal: Journal, prompts: dict, price, args) -> Asker:
-    """Ask a server for these requests; return the asker, whose counts tell what happened.
+async def ask(requests: Iterator[Request], total: int, journal: Journal, prompts: dict, price, args) -> None:
+    """Ask a server for these requests, journaling every reply, with progress.
 
     Raises:
         Stop: a fault that every call would meet; what came so far is journaled.
@@ -567,11 +609,11 @@ async def ask(requests: Iterator[Request], total: int, journal: Journal, prompts
 
     async with openai.AsyncOpenAI(**client_options(args.base_url, args.timeout)) as client:
         asker = Asker(client, journal, prompts, price, args)
+        await check_model(client, args.model, asker.where)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(ValueError, RuntimeError):  # not the main thread
                 loop.add_signal_handler(number, asker.interrupt, number)
-        await check_model(client, args.model, asker.where)
         showing = asyncio.create_task(show_progress(asker, total))
         try:
             await asker.run(requests)
@@ -582,4 +624,3 @@ async def ask(requests: Iterator[Request], total: int, journal: Journal, prompts
                 log.info("calls without a reply: %s", ", ".join(f"{n} × {what}" for what, n in asker.failures.items()))
     if asker.interrupted:
         raise KeyboardInterrupt(asker.interrupted)
-    return asker

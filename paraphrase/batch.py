@@ -19,20 +19,19 @@ from pathlib import Path
 
 from corpus import InputError, log
 from paraphrase.asking import (
-    OPENAI,
     OVERHEAD_TOKENS,
     Stop,
     ask,
     client_options,
-    completion_of,
     cost_of,
     entry_of,
     fault_of,
     fault_of_status,
     reply_entry,
+    reply_of,
 )
 from paraphrase.journal import Journal
-from paraphrase.plan import Request, call_body, plan
+from paraphrase.plan import Request, call_body, digest_of, plan, wording
 from paraphrase.prompts import ACCEPTED, Prompt
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000  # of one batch; the documented limits are 50,000 and 200 MB
@@ -62,8 +61,10 @@ def run(args, prompts: dict[str, Prompt], journal: Journal, price, missing: Iter
     except Stop as stop:
         raise InputError(f"{stop} ({len(journal.accepted)} paraphrases are kept.)") from None
     except openai.APIError as error:
-        reason = fault_of(error, {}, args.base_url or OPENAI, args.model).reason
+        reason = fault_of(error, {}, args.base_url, args.model).reason
         raise InputError(f"{reason.rstrip('.')}; run the same command again later, nothing is lost.") from None
+    except OSError as error:  # what the HTTP library raises in the middle of a download is one, or has one inside
+        raise InputError(f"a batch's files: {error}; run the same command again later, nothing is lost.") from None
 
 
 # ---------------------------------------------------------------- submit
@@ -77,15 +78,16 @@ def submit(client, args, prompts: dict[str, Prompt], journal: Journal, price, mi
     # One row the normal way: a key, model or parameter that is refused shows now, not tomorrow.
     first = next(missing, None)
     if first is None:
-        log.info("nothing is missing")
+        log.info("nothing is missing, or has tries left")
         return 0
     asyncio.run(ask(iter([first]), 1, journal, prompts, price, args))
     steps = (journal.outstanding(request, prompts) for request in missing)
     for number, (path, count, size) in enumerate(request_files(steps, args, journal, price), start=1):
         log.info("batch %d: %d rows, %.1f MB", number, count, size / 1e6)
-        submit_file(client, path, count, args, journal)
+        submit_file(client, path, count, args, journal, drawn_with(args, prompts) | {"price": price})
     rows = sum(batch["requests"] for batch in journal.open_batches())
-    log.info("%d rows submitted; later: --batch status, --batch collect", rows)
+    if rows:
+        log.info("%d rows submitted; later: --batch status, --batch collect", rows)
     return 0
 
 
@@ -128,6 +130,14 @@ def settings_now(args, journal: Journal) -> dict:
     return settings | {"refused": sorted(journal.refused)}
 
 
+def drawn_with(args, prompts: dict[str, Prompt]) -> dict:
+    """Return what the requests of a batch were drawn with: with anything else its answers would fit no row."""
+    words = digest_of(*(f"{name} {wording(prompt)}" for name, prompt in sorted(prompts.items())))
+    return {"where": args.base_url, "asked_model": args.model, "seed": args.seed, "prompt_set": args.prompt_set} | {
+        "prompts": words[:16]
+    }
+
+
 def settings_of(batch: dict) -> dict:
     return {name: batch[name] for name in ("asked_model", "max_tokens", "at_openai", "refused")}
 
@@ -137,20 +147,27 @@ def body_of(request: Request, journal: Journal, asked_model: str, max_tokens: in
     return call_body(request, asked_model, seed, max_tokens, at_openai, set(refused))
 
 
-def submit_file(client, path: Path, count: int, args, journal: Journal) -> None:
+def submit_file(client, path: Path, count: int, args, journal: Journal, facts: dict) -> None:
     """Upload a file and make a batch of it. What is about to happen is journaled first, so that a crash loses none."""
+    import openai
+
     with open(path, "rb") as handle:
         uploaded = client.files.create(file=handle, purpose="batch")
     nonce = uuid.uuid4().hex
-    sent = settings_now(args, journal) | {"requests": count, "nonce": nonce}
+    sent = settings_now(args, journal) | facts | {"requests": count, "nonce": nonce}
     journal.write([{"event": "submitting", **sent}])
     # Not by itself a second time: an answer that was lost on its way doesn't mean that no batch was made.
-    made = client.with_options(max_retries=0).batches.create(
-        input_file_id=uploaded.id,
-        endpoint="/v1/chat/completions",
-        completion_window="24h",
-        metadata={MARK: nonce},
-    )
+    try:
+        made = client.with_options(max_retries=0).batches.create(
+            input_file_id=uploaded.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={MARK: nonce},
+        )
+    except openai.APIStatusError as error:
+        if error.status_code < 500:  # surely none was made
+            journal.write([{"event": "not submitted", "nonce": nonce}])
+        raise
     journal.write([{"event": "submitted", "batch": made.id, "input_file": uploaded.id, **sent}])
     log.info("batch %s is submitted", made.id)
 
@@ -159,6 +176,9 @@ def adopt(client, journal: Journal) -> None:
     """Settle submissions that were cut off: the server knows whether their batch was made."""
     if not journal.submitting:
         return
+    other = next((sent["where"] for sent in journal.submitting.values() if sent["where"] != journal.where), None)
+    if other:
+        raise InputError(f"a submission to {other} was cut off; settle it there first, with --batch status.")
     for made in client.batches.list():
         sent = journal.submitting.get((made.metadata or {}).get(MARK, ""))
         if sent:
@@ -206,6 +226,11 @@ def collect(client, args, prompts: dict[str, Prompt], journal: Journal, price) -
     adopt(client, journal)
     waiting = 0
     for batch in journal.open_batches():
+        for name, value in drawn_with(args, prompts).items():
+            if batch[name] != value:
+                raise InputError(
+                    f"batch {batch['batch']} was submitted with another {name} ({batch[name]}): collect it with that."
+                )
         made = find(client, batch)
         log.info("%s", line_of(made, batch))
         if made.status not in ENDED:
@@ -213,7 +238,7 @@ def collect(client, args, prompts: dict[str, Prompt], journal: Journal, price) -
             continue
         for fault in (made.errors.data if made.errors else None) or ():
             log.warning("batch %s: %s; submit again, where tokens are the limit with --limit", made.id, fault.code)
-        half = (price[0] * DISCOUNT, price[1] * DISCOUNT) if price and batch["asked_model"] == args.model else None
+        half = tuple(rate * DISCOUNT for rate in batch["price"]) if batch["price"] else None
         with answers(client, made, args) as found:
             counts = keep_answers(found, batch, args, prompts, journal, half)
         journal.write([{"event": "collected", "batch": made.id, "status": made.status, **counts}])
@@ -234,7 +259,7 @@ class Answers:
         with open(path, "rb") as lines:
             for line in lines:
                 if line.strip():
-                    self.places.setdefault(json.loads(line)["custom_id"], (path, offset))
+                    self.places.setdefault(custom_id(line), (path, offset))
                 offset += len(line)
 
     def take(self, key: str) -> dict | None:
@@ -247,6 +272,31 @@ class Answers:
             return json.loads(lines.readline())
 
 
+def custom_id(line: bytes) -> str:
+    """Return which request a line answers. OSError where it is torn: the download can be repeated."""
+    try:
+        return json.loads(line)["custom_id"]
+    except (ValueError, KeyError, TypeError):
+        raise OSError("a line is torn") from None
+
+
+def download(client, name: str, path: Path) -> None:
+    """Fetch one file of a batch. OSError where it comes only in part, InputError where the server has it no more."""
+    import openai
+
+    try:
+        with client.files.with_streaming_response.content(name) as content:
+            content.stream_to_file(path)
+    except openai.NotFoundError:
+        raise InputError(
+            f"the server has deleted the batch's file {name}; delete the batch's lines from the journal."
+        ) from None
+    except openai.APIError:
+        raise
+    except Exception as error:  # of the HTTP library, whichever it is
+        raise OSError(f"the download of {name} broke off ({type(error).__name__})") from None
+
+
 @contextmanager
 def answers(client, made, args):
     """Download a batch's files, in any order and number that the server gives them; yield their Answers."""
@@ -255,8 +305,7 @@ def answers(client, made, args):
         # "completed" may come without an output file, all answers being in the error file.
         for name in filter(None, (made.output_file_id, made.error_file_id)):
             path = Path(folder, name.replace("/", "_"))
-            with client.files.with_streaming_response.content(name) as content:
-                content.stream_to_file(path)
+            download(client, name, path)
             found.add(path)
         yield found
 
@@ -292,29 +341,36 @@ def orphan(key: str, answer: dict, batch: dict, price) -> dict | None:
     response = answer.get("response") or {}
     if response.get("status_code") != 200:
         return None
-    usage = response["body"].get("usage") or {}
-    tokens = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    try:
+        reply = reply_of(response.get("body"), response.get("request_id"))
+    except ValueError:
+        return None
+    usage = reply.usage or {}
     return {
         "key": key,
         "verdict": "its row is no longer in the table",
         "asked_model": batch["asked_model"],
         "usage": usage,
-        "cost": cost_of(*tokens, price) if price else None,
-        "text": (response["body"].get("choices") or [{}])[0].get("message", {}).get("content"),
+        "cost": cost_of(usage["prompt_tokens"], usage["completion_tokens"], price) if price and usage else None,
+        "text": reply.text,
     }
 
 
 def judge(answer: dict, request: Request, body: dict, args, journal: Journal, price) -> dict | None:
     """Return the journal entry for one line of a batch's files; None where the row is to be asked for again."""
-    where = args.base_url or OPENAI
+    where = args.base_url
     response = answer.get("response") or {}
     if response.get("status_code") == 200:
-        return reply_entry(request, body, completion_of(response["body"], response.get("request_id")), price, where)
+        try:
+            return reply_entry(request, body, reply_of(response.get("body"), response.get("request_id")), price, where)
+        except ValueError:
+            return entry_of(request, "no chat completion", body, where)
     error = (response.get("body") or {}).get("error") or answer.get("error") or {}
     if not response:  # never started: batch_expired, batch_cancelled
         return None
     fault = fault_of_status(response["status_code"], error, body, where, body["model"])
     if fault.kind == "parameter" and fault.reason not in journal.refused:
         log.warning("the server refuses the parameter %s; going on without it", fault.reason)
-        journal.write([{"event": "parameter refused", "param": fault.reason, "asked_model": body["model"]}])
+        note = {"event": "parameter refused", "param": fault.reason, "asked_model": body["model"], "where": where}
+        journal.write([note])
     return entry_of(request, fault.reason, body, where) if fault.kind == "refused" else None

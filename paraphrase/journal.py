@@ -31,7 +31,7 @@ class Journal:
         rejected: key → why replies of this run's model to it were rejected, in order.
         refused: parameters that this model's server has refused.
         totals: over all runs: replies, accepted, prompt_tokens, completion_tokens, and of this model alone
-            model_replies, model_accepted, model_prompt_tokens, model_completion_tokens, model_seconds.
+            model_replies, model_accepted, model_completion_tokens, model_seconds.
         cost: dollars over all runs, as far as the price was known; unpriced counts the replies without.
         writers: model asked → accepted replies.
         batches: id → what is known of a batch; submitting: nonce → a submission whose outcome isn't known.
@@ -39,8 +39,8 @@ class Journal:
         failed: the OSError that kept a reply from the disk, or made it use the reserve.
     """
 
-    def __init__(self, path: Path, model: str, read_only: bool = False):
-        self.path, self.model = path, model
+    def __init__(self, path: Path, model: str, where: str = "", read_only: bool = False):
+        self.path, self.model, self.where = path, model, where
         self.accepted: dict[bytes, int] = {}
         self.rejected: dict[bytes, list[str]] = {}
         self.refused: set[str] = set()
@@ -49,7 +49,7 @@ class Journal:
         self.submitting: dict[str, dict] = {}
         self.collected: dict[str, set[str]] = {}
         self.failed: OSError | None = None
-        self.end, self.file, self.waiting, self.lock = 0, None, [], asyncio.Lock()
+        self.end, self.file, self.waiting, self.lock, self.lacks_newline = 0, None, [], asyncio.Lock(), False
         self.reserve = path.with_name(f".{path.name}.reserve")
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,9 @@ class Journal:
         self.read()
         if self.file is not None:
             os.ftruncate(self.file, self.end)  # a line torn by a crash while it was written
-            self.reserve.write_bytes(os.urandom(RESERVE))  # no zeros: some file systems would not store them
+            if self.lacks_newline:  # taken away by an editor
+                self.end += os.write(self.file, b"\n")
+            self.make_reserve()
 
     def __enter__(self) -> Journal:
         return self
@@ -67,6 +69,13 @@ class Journal:
         if self.file is not None:
             self.reserve.unlink(missing_ok=True)
             os.close(self.file)  # gives the lock back
+
+    def make_reserve(self) -> None:
+        try:
+            self.reserve.write_bytes(os.urandom(RESERVE))  # no zeros: some file systems would not store them
+        except OSError as error:
+            self.reserve.unlink(missing_ok=True)
+            raise InputError(f"{self.reserve}: {error.strerror}; make room, then run again.") from None
 
     def take_lock(self) -> None:
         try:
@@ -86,9 +95,10 @@ class Journal:
             return
         with open(self.path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if line.endswith(b"\n"):
+                if line.endswith(b"\n") or is_whole(line):
                     self.count(self.parse(line, number), self.end)
                     self.end += len(line)
+                    self.lacks_newline = not line.endswith(b"\n")
 
     def parse(self, line: bytes, number: int) -> dict:
         """Return the entry on a line. InputError where the line is damaged, so that no paid reply is passed over."""
@@ -119,18 +129,22 @@ class Journal:
     def count_usage(self, entry: dict, own: bool) -> None:
         """Add up tokens, money and time."""
         usage = entry.get("usage") or {}
-        measured = {"replies": 1, "accepted": entry["verdict"] == ACCEPTED, "seconds": entry.get("seconds") or 0}
+        measured = {
+            "replies": "usage" in entry,
+            "accepted": entry["verdict"] == ACCEPTED,
+            "seconds": entry.get("seconds") or 0,
+        }
         measured |= {name: usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")}
         self.totals.update(measured)
         if own:
             self.totals.update({f"model_{name}": value for name, value in measured.items()})
-        self.unpriced += entry.get("cost") is None and bool(usage)
+        self.unpriced += entry.get("cost") is None and "usage" in entry
         self.cost += entry.get("cost") or 0.0
 
     def count_event(self, entry: dict) -> None:
         """Remember what is no reply: a parameter that was refused, or a batch's course."""
         if entry["event"] == "parameter refused":
-            if entry["asked_model"] == self.model:
+            if entry["asked_model"] == self.model and entry["where"] == self.where:
                 self.refused.add(entry["param"])
         elif entry["event"] == "submitting":
             self.submitting[entry["nonce"]] = entry
@@ -145,9 +159,13 @@ class Journal:
         """Return the batches whose replies were not fetched yet."""
         return [batch for batch in self.batches.values() if batch["event"] == "submitted"]
 
+    def reasons(self, request: Request) -> list[str]:
+        """Return why this model's replies to a request were rejected, in all runs."""
+        return self.rejected.get(bytes.fromhex(request.key), [])
+
     def tries(self, request: Request) -> int:
         """Return how many replies of this model to a request were rejected, in all runs."""
-        return len(self.rejected.get(bytes.fromhex(request.key), ()))
+        return len(self.reasons(request))
 
     def reply_to(self, request: Request) -> dict | None:
         """Return the accepted reply's entry, from the disk; None where there is none."""
@@ -209,3 +227,11 @@ class Journal:
         except OSError:
             os.ftruncate(self.file, self.end)
             raise
+
+
+def is_whole(line: bytes) -> bool:
+    """Tell whether a last line without its end is an entry all the same: what is torn is no JSON object."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

@@ -37,6 +37,11 @@ def plan(path: str | Path, seed: int, prompts: dict[str, Prompt]) -> Iterator[tu
     """
     seen: Counter[bytes] = Counter()
     for number, row in enumerate(corpus.each_pair(path)):
+        if row["category"] != "single-synthetic" and corpus.TO_GENERATE in (row["anchor"], row["positive"]):
+            raise InputError(
+                f"pair {number + 1} ({row['paperId']}) holds the word {corpus.TO_GENERATE!r} but is {row['category']}; "
+                "make the table again."
+            )
         if row["category"] not in FLAGGED:
             yield number, row, None
             continue

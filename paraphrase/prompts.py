@@ -27,29 +27,41 @@ FUNCTION_WORDS = frozenset(
 )
 MUCH_ENGLISH, LITTLE_ENGLISH = 0.25, 0.13  # of the words
 
-# How a reply begins that speaks to the user or about the passage instead of restating it. Narrow on purpose: "The
-# passage of the bill" and "I cannot recommend" are ordinary prose.
+# How a reply begins that speaks to the user. Narrow on purpose: "The passage of the bill", "I cannot recommend" and
+# "Certainly, no copyist" are ordinary prose.
 CHAT_FRAME = re.compile(
-    r"(sure|certainly|of course|okay)[,!.:]|i'm sorry|i apologi[sz]e|as an ai\b"
-    r"|i can(no|')t (help|assist|fulfil|provide|comply|paraphrase|rewrite|summari[sz]e|condense)"
-    r"|you('ve| have) provided|here('s| is| are) [^.]{0,60}:|(condensed|revised|summary|rewritten)\b[^.]{0,30}:"
-    r"|in (rewriting|condensing|revising|this passage)\b"
-    r"|(the|this|your) (\w+ )?(passage|text|paragraph|summary|author|article) (effectively |clearly |also )?"
-    r"(is|was|can|could|says|states|describes|discusses|provides|explains|outlines|highlights|aims|conveys|mentions"
-    r"|emphasi[sz]es|suggests|presents|appears|seems)\b",
+    r"(sure|okay|absolutely)\b ?[,!.:—–]|(certainly|of course)[!:]"
+    r"|i('m| am) (sorry|unable)|i apologi[sz]e|as an? (ai|(large )?language model)\b|unfortunately, i\b"
+    r"|i can(no|')t (help|assist|fulfil|provide|comply|paraphrase|rewrite|summari[sz]e|condense|process)"
+    r"|please (provide|share|paste)|the user (wants|asks|has|is)|you('ve| have) provided|your (passage|text)\b"
+    r"|here('s| is| are) (the|a|an|your|my|some) (\w+ ){0,4}"
+    r"(passage|text|version|summary|paraphrase|paragraph|sentences)\b"
+    r"|(condensed|revised|summary|rewritten)\b[^.]{0,30}:|in (rewriting|condensing|revising)\b",
+    re.IGNORECASE,
+)
+# And one that speaks about the passage, unless the source itself has that noun.
+ABOUT_IT = re.compile(
+    r"(?:in this (?P<where>passage|text), )?(?:the|this) "
+    r"(?P<noun>passage|text|paragraph|excerpt|author|writer|speaker) (?:\w+ly |also )?"
+    r"(?:can be|could be|says|states|describes|discusses|provides|explains|outlines|highlights|aims|conveys|mentions"
+    r"|emphasi[sz]es|suggests|presents|appears|seems|is (?:about|concise|a (?:clear|concise|summary)))\b",
     re.IGNORECASE,
 )
 OFFER = re.compile(
-    r"let me know|would you like|feel free|hope (this|that|it) helps|if you('d| would)? (like|need|want|prefer)",
+    r"let me know|would you like|feel free|hope (this|that|it) helps|if you('d| would)? (like|need|want|prefer)"
+    r"|\(?note: ",
     re.IGNORECASE,
 )
 MARKUP = re.compile(r"^\s*(#{1,6} |[-*•] |\(?\d{1,2}[.)] )|\*\*|^```", re.MULTILINE)
 THINKING = re.compile(r"^.*</think>", re.DOTALL)  # some chat templates put the opening tag into the prompt
-SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*\s+(?=["'“‘«(\[]*[A-Z0-9À-ÞΑ-ΩА-Я])|[。！？]""")
+SENTENCE_END = re.compile(r"""[.!?…]+["'”’“»«)\]]*\s+|[。！？।॥؟។]\s*""")
+OPENERS = "\"'“‘„«»([¿¡—– "
 NO_END = re.compile(
-    r"\W*(Mr|Mrs|Ms|Messrs|Dr|St|Prof|Rev|Gen|Col|Capt|Hon|Gov|Sen|Nos?|[Vv]ols?|pp?|cf|e\.g|i\.e|vs|([A-Z]\.)*[A-Z])"
+    r"\W*(Mr|Mrs|Ms|Messrs|Mme|Mlle|Dr|St|Prof|Rev|Gen|Lieut|Lt|Maj|Col|Capt|Sgt|Hon|Gov|Sen|Esq|Jr|Sr|Bros|Co|Inc|Wm|Thos"
+    r"|Chas|Geo|Jas|Nos?|[Vv]ols?|[Ff]igs?|[Cc]hs?|[Cc]hap|[Ee]ds?|pp?|ca|[Cc]f|vs|viz|etc|e\.g|i\.e|Jan|Feb|Mar|Apr|Aug"
+    r"|Sept?|Oct|Nov|Dec|([A-Z]\.)*[A-Z])"
 )
-LAST = re.compile(r"""[.!?…。！？]["'”’»)\]]*(\[?\d{1,3}\]?)?$""")
+LAST = re.compile(r"""[.!?…。！？।॥؟។—–]["'”’“»«)\]]*([\[(]?\d{1,3}[\])]?|[¹²³⁰⁴-⁹]+)?$""")
 
 
 # ---------------------------------------------------------------- prompts
@@ -142,6 +154,7 @@ def verdict_on(reply: str, finish_reason: str | None, source: str, prompt: Promp
         tokens: of the call in all, by the server's count; 0 where it told none.
     """
     text = clean(reply)
+    plain = text.replace("’", "'")
     if finish_reason not in ("stop", None):
         return f"finish reason {finish_reason}"
     if not text or text == TO_GENERATE:
@@ -149,7 +162,8 @@ def verdict_on(reply: str, finish_reason: str | None, source: str, prompt: Promp
     if tokens in WINDOWS:
         return f"ends with the server's window of {tokens} tokens"
     return (
-        fault_of_form(reply, text, source, prompt)
+        fault_of_address(plain, source.replace("’", "'"))
+        or fault_of_form(reply, text, source, prompt)
         or fault_of_copying(text, source, prompt)
         or fault_of_length(text, source, prompt)
         or fault_of_language(text, source)
@@ -157,15 +171,23 @@ def verdict_on(reply: str, finish_reason: str | None, source: str, prompt: Promp
     )
 
 
-def fault_of_form(reply: str, text: str, source: str, prompt: Prompt) -> str | None:
-    """Return what is wrong with how a reply is put: a chat, thoughts, a list, the prompt itself; or None."""
-    if "<think>" in text:
-        return "thoughts instead of a paraphrase"
+def fault_of_address(text: str, source: str) -> str | None:
+    """Return whether a reply speaks to the user or about the passage instead of restating it; or None."""
     if CHAT_FRAME.match(text) and not CHAT_FRAME.match(source):
+        return "talks to the user"
+    about = ABOUT_IT.match(text)
+    if about and (about["noun"].lower() not in bare_words(source) or about["where"]):
         return "talks about the passage"
-    last = SENTENCE_END.split(text)[-1]
+    last = text[([0, *sentence_ends(text)])[-1] :]
     if (text.endswith("?") and "?" not in source) or (OFFER.search(last) and not OFFER.search(source)):
         return "ends with an offer or question"
+    return None
+
+
+def fault_of_form(reply: str, text: str, source: str, prompt: Prompt) -> str | None:
+    """Return what is wrong with how a reply is put: thoughts, a list, the prompt itself; or None."""
+    if "<think>" in text:
+        return "thoughts instead of a paraphrase"
     if MARKUP.search(THINKING.sub("", reply)) and not MARKUP.search(source):
         return "a list or Markdown"
     if shares_run(bare_words(text), bare_words(prompt.system), ECHO):
@@ -177,7 +199,8 @@ def fault_of_copying(text: str, source: str, prompt: Prompt) -> str | None:
     """Return whether a reply repeats its source, or None."""
     words, source_words = bare_words(text), bare_words(source)
     if prompt.may_copy:
-        return None
+        known = sum(word in set(source_words) for word in words)
+        return None if known >= MOST_SHARED_RUN * len(words) else "not the text it was to change"
     if words == source_words:
         return "copy of the source"
     if len(source_words) > SHORT_SOURCE and shares_run(words, source_words, int(MOST_SHARED_RUN * len(words)) + 1):
@@ -188,7 +211,7 @@ def fault_of_copying(text: str, source: str, prompt: Prompt) -> str | None:
 def fault_of_length(text: str, source: str, prompt: Prompt) -> str | None:
     """Return whether a reply is too long, too short, of too many or few sentences, or cut off; or None."""
     words, source_words = len(text.split()), len(source.split())
-    if source_words <= SHORT_SOURCE:
+    if source_words <= SHORT_SOURCE and not prompt.may_copy:
         return None
     least, most = prompt.length
     if words >= source_words and most <= 1:
@@ -235,11 +258,18 @@ def shares_run(words: tuple[str, ...], others: tuple[str, ...], length: int) -> 
 
 def count_sentences(text: str) -> int:
     """Return the number of sentences, by their punctuation; an initial or a title such as Mr. ends none."""
-    count = 1
+    return len(sentence_ends(text)) + 1
+
+
+def sentence_ends(text: str) -> list[int]:
+    """Return where sentences after the first begin: behind a full stop, before a letter that is no small one."""
+    ends = []
     for end in SENTENCE_END.finditer(text):
         word = text[text.rfind(" ", 0, end.start()) + 1 : end.start()]
-        count += end.end() < len(text) and not NO_END.fullmatch(word)
-    return count
+        begins = text[end.end() : end.end() + 8].lstrip(OPENERS)[:1]
+        if begins and not begins.islower() and (end[0][0] != "." or not NO_END.fullmatch(word)):
+            ends.append(end.end())
+    return ends
 
 
 def script_of(text: str) -> str | None:
@@ -247,7 +277,8 @@ def script_of(text: str) -> str | None:
     scripts = Counter()
     for letter, count in Counter(text[:1000]).items():
         if letter.isalpha():
-            scripts[unicodedata.name(letter, "?").split()[0]] += count
+            name = unicodedata.name(letter, "?").split()[0]
+            scripts["CJK" if name in ("HIRAGANA", "KATAKANA") else name] += count
     return scripts.most_common(1)[0][0] if scripts else None
 
 

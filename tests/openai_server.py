@@ -65,7 +65,7 @@ class OpenAIServer:
     def __init__(self, reply=shorten, port=0):
         self.reply, self.requests, self.headers, self.times = reply, [], [], []
         self.models = [{"id": "tiny", "object": "model", "created": 0, "owned_by": "tests"}]
-        self.lock = threading.Lock()
+        self.lock, self.send = threading.Lock(), None  # a function that sends an answer in its own way
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,6 +79,8 @@ class OpenAIServer:
                 self.send(owner.get(self.path))
 
             def send(self, answer: Answer):
+                if owner.send and self.command == "POST":
+                    return owner.send(self, answer)
                 time.sleep(answer.seconds)
                 if answer.how == "reset":
                     # Closed with unread options, the peer sees a reset, not an end.

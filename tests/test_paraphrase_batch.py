@@ -81,6 +81,62 @@ def test_while_a_batch_is_open_no_row_is_asked_for_another_way(table, server, ca
     assert len(server.requests) == 1 and len(server.batches) == 1
 
 
+def test_a_preview_asks_for_no_row_that_is_in_a_batch(table, server, capsys):  # noqa: F811
+    submitted(table, server)
+    assert run(table, server, "--preview", "5") == (2, None) and len(server.requests) == 1
+    assert "make --batch collect first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--seed", "1"], ["--prompt-set", "fiction"], ["--model", "other"]])
+def test_a_batch_is_collected_only_with_what_it_was_submitted_with(table, server, capsys, flags):  # noqa: F811
+    name = submitted(table, server)
+    server.end(name)
+    assert run(table, server, "--batch", "collect", *flags) == (2, None)
+    assert f"batch {name} was submitted with another {flags[0][2:].replace('-', '_')}"[:40] in capsys.readouterr().err
+    assert run(table, server, "--batch", "collect")[0] == 0
+
+
+def test_a_batch_costs_half_whatever_the_collection_is_told(table, server):  # noqa: F811
+    name = submitted(table, server, *PRICED)
+    server.end(name)
+    assert run(table, server, "--batch", "collect")[0] == 0
+    assert all(entry["cost"] == pytest.approx(10e-6) for entry in journal_of(table) if entry.get("batch_id"))
+
+
+def test_a_submission_that_the_server_refuses_holds_nothing_up(table, server, capsys):  # noqa: F811
+    from openai_server import Answer
+
+    server.create = lambda asked: Answer(400, refusal("no"))
+    assert run(table, server, "--batch", "submit") == (2, None)
+    assert "refused by the server" in capsys.readouterr().err
+    assert run(table, server)[0] == 0
+
+
+def test_files_that_are_damaged_or_gone_are_one_sentence(table, server, capsys):  # noqa: F811
+    name = submitted(table, server)
+    server.end(name)
+    file = server.batches[name]["output_file_id"]
+    whole = server.files[file]
+    server.files[file] = whole[:-20]
+    assert run(table, server, "--batch", "collect") == (2, None)
+    assert "run the same command again later, nothing is lost" in capsys.readouterr().err
+    del server.files[file]
+    assert run(table, server, "--batch", "collect") == (2, None)
+    assert f"the server has deleted the batch's file {file}" in capsys.readouterr().err
+    lines = whole.splitlines(keepends=True)
+    odd = json.loads(lines[0])
+    odd["response"]["body"] = {}
+    server.files[file] = json.dumps(odd).encode() + b"\n" + b"".join(lines[1:])
+    assert run(table, server, "--batch", "collect") == (1, None)
+    assert [e["verdict"] for e in journal_of(table) if "key" in e].count("accepted") == FLAGGED - 1
+
+
+def test_the_only_missing_row_needs_no_batch(table, server):  # noqa: F811
+    assert run(table, server, "--limit", str(FLAGGED - 1))[0] == 1
+    status, rows = run(table, server, "--batch", "submit")
+    assert status == 0 and len(rows) == 23 and not server.batches
+
+
 @pytest.mark.parametrize("leftovers", ["single calls", "another batch"])
 def test_an_expired_batch_keeps_what_came_and_the_rest_goes_on(table, server, leftovers):  # noqa: F811
     server.end(submitted(table, server), "expired", answered=7)

@@ -127,6 +127,48 @@ def test_a_model_that_brings_no_text_stops_the_run(table, server, capsys):  # no
     assert len(server.requests) < 25
 
 
+@pytest.mark.parametrize("name", ["busy", "reset", "half JSON"])
+@pytest.mark.parametrize("concurrency", ["1", "16"])
+def test_a_row_that_always_fails_holds_up_no_other_and_can_be_done_without(table, server, name, concurrency):  # noqa: F811
+    server.reply = lambda request: (PASSING[name] if "passage 1 " in source(request) else shorten)(request)
+    for times in (1, 2, 3):
+        assert run(table, server, "--concurrency", concurrency) == (1, None)
+        reasons = [entry["verdict"] for entry in journal_of(table) if entry["verdict"] != "accepted"]
+        assert len(reasons) == 2 * times and all(reason.startswith("no reply: ") for reason in reasons)
+    status, rows = run(table, server, "--accept-rejects", "drop")
+    assert status == 0 and len(rows) == 21
+    assert "no reply: " in (table.parent / "paraphrased.tsv.rejects.tsv").read_text()
+
+
+def test_a_passage_that_is_too_long_takes_no_parameter_from_the_others(table, server):  # noqa: F811
+    """As vLLM puts it: the message names max_tokens, but is about the row."""
+    message = "'max_tokens' or 'max_completion_tokens' is too large: 768. This model's maximum context length is 2048."
+    server.reply = lambda request: (
+        (400, refusal(message, param="max_tokens", code=400)) if "passage 1 " in source(request) else shorten(request)
+    )
+    assert run(table, server) == (1, None)
+    assert all(request["max_tokens"] == 768 and "seed" in request for request in server.requests)
+
+
+def test_a_row_that_is_forbidden_fails_alone_once_the_key_has_served(table, server):  # noqa: F811
+    run(table, server, "--limit", "1")
+    server.reply = lambda request: FATAL["forbidden"](request) if "passage 3 " in source(request) else shorten(request)
+    assert run(table, server, "--concurrency", "1") == (1, None)
+    assert sum(entry["verdict"] == "accepted" for entry in journal_of(table)) == FLAGGED - 2
+
+
+def test_a_reply_that_trickles_in_is_cut_off_in_time(table, server):  # noqa: F811
+    def trickle(handler, answer):
+        for byte in b"HTTP/1.1 200 -\r\nContent-Length: 1000\r\n\r\n" + b"x" * 100:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(0.05)
+
+    server.send = trickle
+    started = time.time()
+    assert run(table, server, "--timeout", "0.3", "--limit", "1")[0] == 1
+    assert time.time() - started < 6
+
+
 def test_a_long_wait_is_kept_to_and_a_very_long_one_stops_the_run(table, server, capsys):  # noqa: F811
     server.reply = once(lambda request: Answer(429, refusal("later"), (("Retry-After", "1"),)))
     started = time.time()

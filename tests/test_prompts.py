@@ -32,19 +32,38 @@ def verdict(text, source=SOURCE, prompt=PROMPT, finish_reason="stop", tokens=0):
         (" \n", "empty"),
         ("generate", "empty"),
         ("<think>hm", "thoughts instead of a paraphrase"),
-        ("Sure! Trade grew. It grew.", "talks about the passage"),
-        ("I'm sorry, but no. It is not.", "talks about the passage"),
+        ("Sure! Trade grew. It grew.", "talks to the user"),
+        ("I'm sorry, but no. It is not.", "talks to the user"),
         ("The passage says that trade grew. It grew.", "talks about the passage"),
-        ("Condensed passage: trade grew. It grew.", "talks about the passage"),
-        ("Here is a condensed version: trade grew. It grew.", "talks about the passage"),
-        ("I cannot help with that. It grew.", "talks about the passage"),
+        ("Condensed passage: trade grew. It grew.", "talks to the user"),
+        ("Here is a condensed version: trade grew. It grew.", "talks to the user"),
+        ("I cannot help with that. It grew.", "talks to the user"),
         ("The author describes trade. It grew.", "talks about the passage"),
+        ("I’m sorry, but I can’t help with that. It grew.", "talks to the user"),
+        ("I am sorry, but I cannot help with that. It grew.", "talks to the user"),
+        ("Please provide the passage. I will condense it.", "talks to the user"),
+        ("I'm unable to assist with this request. It grew.", "talks to the user"),
+        ("Unfortunately, I cannot process this. It grew.", "talks to the user"),
+        ("As a language model, I cannot do it. It grew.", "talks to the user"),
+        ("Absolutely! Trade grew. It grew.", "talks to the user"),
+        ("Sure — here is it. It grew.", "talks to the user"),
+        ("The user wants it condensed. It grew.", "talks to the user"),
+        (f"{GOOD} (Note: I shortened the passage.)", "ends with an offer or question"),
+        ("The author was born at Boston. She wrote.", "accepted"),
+        ("The article was published in 1837. It was read.", "accepted"),
+        ("The passage was dark and narrow. It led down.", "accepted"),
+        ("The summary was read aloud. All agreed.", "accepted"),
+        ("Of course, the scribes erred. They knew.", "accepted"),
+        ("Certainly, no copyist erred. They knew.", "accepted"),
+        ("Here are the facts: trade grew. Ports grew.", "accepted"),
+        ("Trade grew in both ports. Nations prospered—", "accepted"),
+        ("Trade grew in both ports. Nations rest.¹", "accepted"),
         (f"{GOOD} Would you like it shorter?", "ends with an offer or question"),
         (f"{GOOD} Let me know if this serves.", "ends with an offer or question"),
         ("- Trade grew.\n- The nation prospered.", "a list or Markdown"),
         ("1. Trade grew.\n2. The nation prospered.", "a list or Markdown"),
         ("(1) Trade grew. (2) The nation prospered.", "a list or Markdown"),
-        ("You've provided a candid account. It is good.", "talks about the passage"),
+        ("You've provided a candid account. It is good.", "talks to the user"),
         ("**Trade grew.** The nation prospered.", "a list or Markdown"),
         ("In two or three sentences of your own, keep its meaning. Trade grew.", "repeats the prompt"),
         (SOURCE, "copy of the source"),
@@ -94,7 +113,7 @@ def test_an_answer_in_another_language_of_the_same_script():
 def test_what_the_source_itself_does_is_no_fault():
     assert verdict("Will trade grow? Who knows it?", f"{SOURCE[:-1]}?") == "accepted"
     assert verdict("1. Trade grew. It grew much.", f"1. {SOURCE}") == "accepted"
-    assert verdict("The passage is long. Ships pass it.", f"The passage is narrow {SOURCE}") == "accepted"
+    assert verdict("The text presents Hamlet anew. It errs.", f"The text of Hamlet {SOURCE}") == "accepted"
 
 
 def test_a_very_short_source_needs_no_shorter_paraphrase():
@@ -106,7 +125,11 @@ def test_a_step_that_changes_a_name_may_repeat_the_rest():
     rename = read_prompts(FILE, "fiction")["rename"]
     assert verdict(SOURCE.replace("word7", "Anna"), SOURCE, rename) == "accepted"
     assert verdict(SOURCE, SOURCE, rename) == "accepted"
-    assert verdict(GOOD, SOURCE, rename) == "not 0.7 to 1.3 times as long as the source"
+    assert verdict(GOOD, SOURCE, rename) == "not the text it was to change"
+    assert verdict(SOURCE[:60], SOURCE, rename) == "not 0.7 to 1.3 times as long as the source"
+    short = "Mary went out with John. Mary was glad."
+    assert verdict("Anna went out with John. Anna was glad.", short, rename) == "accepted"
+    assert verdict("There is no named character in this passage.", short, rename) == "not the text it was to change"
 
 
 @pytest.mark.parametrize(
@@ -137,6 +160,11 @@ def test_any_reply_gets_a_verdict(reply, source):
         ("The U.S. Senate met. It voted in 1917. 48 voted aye.", 3),
         ("“Is it so?” she asked. It was…", 2),
         ("彼は来た。彼女は見た。勝った。", 3),
+        ("Lieut. Peary met Maj. Powell in Sept. 1891. They left. Jas. Smith, Esq. stayed.", 3),
+        ("Cf. Fig. 3 and ch. 4. It is so (ed. 1890). So be it.", 3),
+        ("„Ist es so?“ fragte sie. „Ja.“ Čas běžel. Świt.", 4),
+        ("वह आया। उसने देखा। वह जीता।", 3),
+        ("جاء الرجل. رأى. انتصر.", 3),
         ("no capital. letters at. all.", 1),
         ("", 1),
     ],
