@@ -294,11 +294,13 @@ def say_how_to_go_on(args, journal: Journal, lacking: Counter) -> None:
     waiting = sum(batch.get("requests", 0) for batch in journal.open_batches())
     if waiting:
         remedy = f"{waiting} are in a batch: --batch status tells how far it is, --batch collect fetches it"
-    else:
+    elif lacking["used_up"] == lacking["rows"]:
         remedy = (
-            f"run again to ask for the rest ({lacking['used_up']} have used up --tries {args.tries}: raise it, or "
-            "finish without them by --accept-rejects drop or keep-original)"
+            f"all have used up --tries {args.tries}: raise it, or finish without them by --accept-rejects drop or "
+            "keep-original"
         )
+    else:
+        remedy = f"run again to ask for the rest ({lacking['used_up']} of them have used up --tries {args.tries})"
     print(
         f"synthetic_data_generator.py: {lacking['rows']} rows lack a paraphrase, so {args.output} is not written; "
         f"{remedy}. Replies so far are kept.",
