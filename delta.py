@@ -35,6 +35,8 @@ CODE = (
     "constraints.txt",
     "config.example.mk",
 )
+# A far end that is gone without a word would be waited for for ever.
+PATIENCE = ("-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
 COPY = ("-rltz", "--partial-dir=.rsync-partial")  # without -p: the far folder's own group and rights
 AT_ONCE = 8  # tasks of the array, where the job file does not say
 NOT_ENDED = re.compile("PENDING|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|REQUEUE|RESIZING|STOPPED|SIGNALING")
@@ -47,8 +49,10 @@ class Place:
     """The project's folder on a machine reached by ssh, or on this one where host is empty."""
 
     def __init__(self, host: str, folder: str, ssh: str, dry_run: bool):
+        if host and not folder.startswith("/"):
+            raise InputError(f"{host}:{folder} is not a whole path; DELTA_DIR, and CAMPUS after host:, begin with /.")
         self.host, self.folder, self.dry_run = host, folder if host else ".", dry_run
-        self.login = [*shlex.split(ssh), "-o", "ConnectTimeout=20", *self.shared_connection(ssh)]
+        self.login = [*shlex.split(ssh), *PATIENCE, *self.shared_connection(ssh)]
         self.ssh = [*self.login, "-o", "BatchMode=yes"]  # where a login would ask a person, fail
 
     def at(self, folder: str) -> Place:
@@ -67,11 +71,14 @@ class Place:
         return ["-o", "ControlMaster=auto", "-o", "ControlPath=~/.ssh/cm-%C", "-o", "ControlPersist=8h"]
 
     def command(self, words: list[str]) -> list[str]:
-        """Return the command that runs these words in the folder, in a login shell: modules and Slurm are there."""
+        """Return the command that runs these words in the folder, in a login shell: modules and Slurm are there.
+
+        What the user's profile prints goes nowhere: it would stand in front of every answer.
+        """
         if not self.host:
             return words
-        there = f"cd {shlex.quote(self.folder)} && {shlex.join(words)}"
-        return [*self.ssh, self.host, f"bash -lc {shlex.quote(there)}"]
+        there = f"exec >&3 3>&-; cd {shlex.quote(self.folder)} && {shlex.join(words)}"
+        return [*self.ssh, self.host, f"bash -lc {shlex.quote(there)} 3>&1 > /dev/null"]
 
     def run(self, words: list[str], capture: bool = False, check: bool = True, text: str | None = None):
         """Run words in the folder, with text on standard input; return the completed process.
@@ -92,9 +99,14 @@ class Place:
         if check and done.returncode and re.search(r"(cd:|slurm/\w+\.sh:).*No such file or directory", said):
             raise InputError(f"{self.path('')}: the project is not there yet; run make sync-delta first.")
         if check and done.returncode:
-            raise InputError(f"{self.host or 'here'}: {last_line(said) or shlex.join(words[:4]) + ' failed'}")
+            fault = no_room(said) or last_line(said) or f"{shlex.join(words[:4])} failed"
+            raise InputError(f"{self.host or 'here'}: {fault}")
         sys.stderr.write("" if capture else said)
         return done
+
+    def has(self, name: str) -> bool:
+        """Tell whether the folder holds a file of this name; in a dry run yes."""
+        return self.run(["test", "-e", name], check=False).returncode == 0
 
     def no_connection(self, said: str) -> str:
         return f"no connection to {self.host} ({last_line(said) or 'ssh gave up'}); run make connect first."
@@ -105,16 +117,19 @@ class Place:
 
     def rsync(self, flags: list[str], source: str, target: str, names: list[str] | None = None) -> list[str]:
         """Copy whole files beside their names and rename them; return rsync's lines. InputError where it stops."""
+        if names == []:
+            return []
         command = ["rsync", *COPY, *flags, "-e", shlex.join(self.ssh)]
         if re.search(r"[^\w@%+=:,./~-]", self.folder):
             command.append("-s")  # older versions of rsync would have the far shell split the path
         if names is not None:
-            command.append("--files-from=-")
+            command += ["--from0", "--files-from=-"]
         command += [source, target]
         if self.dry_run:
             print(shown(command) + (f"  # {len(names)} names on standard input" if names is not None else ""))
             return []
-        names_in = "\n".join(names) + "\n" if names is not None else None
+        # Without ./ a name that begins with # or ; is a comment to rsync.
+        names_in = "".join(f"./{name}\0" for name in names) if names is not None else None
         done = subprocess.run(command, input=names_in, capture_output=True, text=True)
         if done.returncode:
             raise InputError(self.rsync_failure(done, source))
@@ -122,9 +137,10 @@ class Place:
 
     def rsync_failure(self, done: subprocess.CompletedProcess, source: str) -> str:
         said = [line for line in done.stderr.splitlines() if line.strip()]
-        full = [line for line in said if "No space left" in line or "quota" in line.lower()]
-        if full:
-            return f"copying {source}: {full[0]}; make room (old models, checkpoints), then run the same command again."
+        if full := no_room(done.stderr):
+            return f"copying {source}: {full}"
+        if re.search("rsync.*(unknown|unrecognized|invalid) option", done.stderr):
+            return f"this rsync is too old ({said[0]}); install rsync 3 (on a Mac: brew install rsync)."
         if done.returncode == 255 or "Permission denied (" in done.stderr:
             return self.no_connection(said[0] if said else "")
         first = said[0] if said else f"rsync ended with {done.returncode}"
@@ -143,6 +159,12 @@ def quoted(word: str) -> str:
 def last_line(text: str) -> str:
     """Return the last line that holds anything."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def no_room(said: str) -> str:
+    """Return the line that tells of a full disk, and what to do; nothing where none does."""
+    full = [line.strip() for line in said.splitlines() if "No space left" in line or "quota" in line.lower()]
+    return f"{full[0]}; make room (old models, checkpoints), then run the same command again." if full else ""
 
 
 # ---------------------------------------------------------------- connecting, setting up
