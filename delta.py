@@ -208,19 +208,21 @@ def send_code(delta: Place) -> None:
     make_folder(delta)
     local = {name: corpus.file_digest(here / name) for name in code_files()}
     sent, there = digests_there(delta, list(local))
-    kept = [name for name, digest in there.items() if digest not in (local[name], sent.get(name))]
-    for name in kept:
-        if name in sent and local[name] != sent[name]:
+    kept = {name for name in there if not there[name] <= sent.get(name, set()) | {local[name]}}
+    for name in sorted(kept):
+        if name in sent and local[name] not in sent[name]:
             raise InputError(
                 f"{name} was edited here and on {delta.host} since it was sent: bring the two together by hand, or "
                 f"delete {delta.folder}/{name} there."
             )
         log.info("%s was edited on %s: left as it is there (delete it there to send this one)", name, delta.host)
-    names = [name for name in local if name not in kept]
-    delta.rsync(["--checksum"], f"{here}/", delta.path(""), names)
-    lines = [f"{sent.get(name, '-') if name in kept else local[name]}  {name}" for name in local]
-    delta.run(["bash", "-c", "cat > .sent"], text="\n".join(lines) + "\n")
-    delta.run(["bash", "-c", "cat > .commit"], text=f"{corpus.commit() or ''}\n")
+    ours = {name: sent.get(name, set()) if name in kept else {local[name]} for name in local}
+    lines = "".join(f"{digest}  {name}\n" for name, digests in ours.items() for digest in digests)
+    # Known before it is sent: where that is cut off, what came through does not count as edited there.
+    delta.run(["bash", "-c", "cat >> .sent"], text=f"\n{lines}")
+    delta.rsync(["--checksum"], f"{here}/", delta.path(""), [name for name in local if name not in kept])
+    write_there(delta, ".sent", lines)
+    write_there(delta, ".commit", f"{corpus.commit() or ''}\n")
 
 
 def make_folder(delta: Place) -> None:
@@ -229,17 +231,20 @@ def make_folder(delta: Place) -> None:
     delta.at("/").run(["mkdir", "-p", *(f"{delta.folder}/{name}" for name in folders)])
 
 
-def digests_there(delta: Place, names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+def digests_there(delta: Place, names: list[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
     """Return SHA-256 by name: as sent last, and as the files at the far end are now."""
-    script = "exec 2> /dev/null; cat .sent; echo ==; sha256sum $(cat)"
-    answer = delta.run(["bash", "-c", script], capture=True, check=False, text="\n".join(names)).stdout
+    script = "exec 2> /dev/null; cat .sent; echo ==; xargs -0 sha256sum"
+    answer = delta.run(["bash", "-c", script], capture=True, check=False, text="\0".join(names)).stdout
     sent, there = answer.partition("==\n")[::2]
     return digests_by_name(sent), digests_by_name(there)
 
 
-def digests_by_name(lines: str) -> dict[str, str]:
-    """Return what sha256sum printed as a dict."""
-    return {name: digest for digest, name in (line.split(None, 1) for line in lines.splitlines() if "  " in line)}
+def digests_by_name(lines: str) -> dict[str, set[str]]:
+    """Return what sha256sum printed, or send_code wrote, as a dict."""
+    digests: dict[str, set[str]] = {}
+    for digest, _, name in (line.partition("  ") for line in lines.splitlines()):
+        digests.setdefault(name, set()).add(digest)
+    return digests
 
 
 def training_table(train: str) -> str:
@@ -546,10 +551,10 @@ def digest_there(place: Place, name: str) -> str:
     return place.run(["bash", "-c", 'sha256sum < "$0" 2> /dev/null || true', name], capture=True).stdout[:64]
 
 
-def write_there(place: Place, name: str, data: dict) -> None:
-    """Write a small JSON file at the far end, whole or not at all."""
-    text = json.dumps(data, indent=1, ensure_ascii=False)
-    place.run(["bash", "-c", 'printf "%s\\n" "$1" > "$0.partial" && mv "$0.partial" "$0"', name, text])
+def write_there(place: Place, name: str, data: dict | str) -> None:
+    """Write a small file, JSON or text, at the far end, whole or not at all."""
+    text = data if isinstance(data, str) else json.dumps(data, indent=1, ensure_ascii=False)
+    place.run(["bash", "-c", 'cat > "$0.partial" && mv "$0.partial" "$0"', name], text=text)
 
 
 # ---------------------------------------------------------------- the command
