@@ -252,6 +252,24 @@ def training_table(train: str) -> str:
     return "pairs/nopara.tsv" if train == "nopara" else f"paraphrased/{train}.tsv"
 
 
+def pair_tables(args, delta: Place) -> list[str]:
+    """Return the tables of pairs below the output folder, without the records beside them.
+
+    Raises:
+        InputError: the model has no table, here or there, nor one to be paraphrased there.
+    """
+    paths = sorted(Path(args.output).glob("pairs/*para*.tsv")) + sorted(Path(args.output).glob("paraphrased/para*.tsv"))
+    tables = [f"{path.parent.name}/{path.name}" for path in paths if ".tsv" not in path.stem]
+    needed, pairs = training_table(args.train), f"pairs/{args.train}.tsv"
+    if args.train == "base" or needed in tables or delta.has(f"output/{needed}"):
+        return tables
+    if pairs not in tables:
+        made_by = "pairs-no-paraphrase" if args.train == "nopara" else f"pairs TRAIN={args.train}"
+        raise InputError(f"no {args.output}/{pairs}; run make {made_by} first.")
+    log.info("not paraphrased yet: make paraphrase, or slurm/paraphrase_local.slurm there, does it (README, By hand)")
+    return tables
+
+
 def chunk_names(args) -> list[str]:
     """Return the chunk files of the metadata's documents that exist."""
     documents, _ = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
@@ -266,11 +284,7 @@ def sync(args, delta: Place) -> None:
     if not delta.host:
         log.info("no host is set: this is the cluster itself, nothing to send")
         return
-    tables = [name for name in ("pairs/nopara.tsv",) if (Path(args.output) / name).exists()]
-    tables += sorted(f"paraphrased/{path.name}" for path in Path(args.output, "paraphrased").glob("para[0-9]*.tsv"))
-    if args.train != "base" and training_table(args.train) not in tables:
-        made_by = "pairs-no-paraphrase" if args.train == "nopara" else "paraphrase"
-        raise InputError(f"no {args.output}/{training_table(args.train)}; run make {made_by} TRAIN={args.train} first.")
+    tables = pair_tables(args, delta)
     names = chunk_names(args)
     send_code(delta)
     changed = [
@@ -279,12 +293,8 @@ def sync(args, delta: Place) -> None:
         *delta.rsync(["-i", "--checksum"], f"{args.rootfolder}/", delta.path("data/chunks/"), names),
     ]
     new = sum(line.startswith("<f") for line in changed)
-    log.info(
-        "%d of %d files of data were new or changed; %s is up to date",
-        new,
-        len(names) + len(tables) + 1,
-        delta.path(""),
-    )
+    total = len(names) + len(tables) + 1
+    log.info("%d of %d files of data were new or changed; %s is up to date", new, total, delta.path(""))
 
 
 def check_sent(args, delta: Place, stage: str) -> None:
@@ -391,49 +401,77 @@ def take_place(staged: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def check_here(record: Path, target: str) -> None:
+    """On the cluster itself nothing has to be brought; InputError where it is not made yet."""
+    if not record.exists():
+        raise InputError(f"no {record} yet: make {target} makes it, make status shows how far it is.")
+    log.info("no host is set: %s is here already", record.parent)
+
+
 def pull_model(args, delta: Place) -> None:
     """Bring a finished model and its record; checkpoints stay where they are."""
-    if not delta.host:
-        log.info("no host is set: the models are here already, in %s/models", args.output)
-        return
     far, target = f"output/models/{args.train}", Path(args.output, "models", args.train)
+    record = target / corpus.TRAINING_RECORD
+    if not delta.host:
+        check_here(record, "train")
+        return
     staged = target.with_name(f".{target.name}.pull")
+    if not delta.has(f"{far}/{corpus.TRAINING_RECORD}"):
+        raise InputError(f"{delta.path(far)} holds no finished model; see make status, and make train goes on.")
     if not args.dry_run:
-        if delta.run(["test", "-e", f"{far}/{corpus.TRAINING_RECORD}"], check=False).returncode:
-            raise InputError(f"{delta.path(far)} holds no finished model; see make status, and make train goes on.")
         staged.mkdir(parents=True, exist_ok=True)
     flags = ["--include=/final/***", "--include=/*.json", "--exclude=*"]
     delta.rsync(flags, delta.path(f"{far}/"), f"{staged}/")
     # A file left from a pull that was cut off may have the right size and time, and other content.
     delta.rsync([*flags, "--checksum"], delta.path(f"{far}/"), f"{staged}/")
     if args.dry_run:
+        pull_table(args, delta)
         return
-    record = target / corpus.TRAINING_RECORD
-    digests = [corpus.file_digest(folder / corpus.TRAINING_RECORD) for folder in (target, staged)]
-    if target.exists() and digests[0] != digests[1] and not (target / ".pulled").exists():
+    pulled = corpus.file_digest(staged / corpus.TRAINING_RECORD)
+    mark = target / ".pulled"  # the digest of the record that came with the model
+    if target.exists() and corpus.file_digest(record) not in (pulled, mark.read_text() if mark.exists() else ""):
         raise InputError(f"{target} holds another model, trained here; move it away, then run make pull-model again.")
-    (staged / ".pulled").touch()
+    pull_table(args, delta)
+    (staged / ".pulled").write_text(pulled)
     take_place(staged, target)
     record.touch()  # newer than the pairs, so that make believes it
     log.info("the model is in %s", target / "final")
 
 
-def far_records(delta: Place, far: str) -> tuple[dict | None, dict[int, dict]]:
-    """Return the manifest, if the folder is complete, and the record of each whole decade."""
-    each = 'for f in "$0"/decades/*.json; do cat "$f"; printf "\\0"; done'
-    script = f'exec 2> /dev/null; cat "$0/manifest.json"; printf "\\0"; {each}'
-    answer = delta.run(["bash", "-c", script, far], capture=True, check=False).stdout.split("\0")
+def pull_table(args, delta: Place) -> None:
+    """Bring the table a model was trained on where there is none here: make would have it paraphrased again."""
+    table = Path(args.output, training_table(args.train))
+    if table.exists() or not delta.has(f"output/{training_table(args.train)}"):
+        return
+    for endings in ((".json", ".journal.jsonl"), ("",)):  # the table last: where it is, all is
+        flags = [f"--include=/{table.name}{ending}" for ending in endings]
+        delta.rsync([*flags, "--exclude=*"], delta.path(f"output/{table.parent.name}/"), f"{table.parent}/")
+    if not args.dry_run:
+        table.touch()  # newer than the pairs
+
+
+def far_records(delta: Place, far: str) -> tuple[dict | None, dict]:
+    """Return the manifest, if the folder is complete, and the record of each whole decade: those of the manifest."""
+    script = """cd "$0" 2> /dev/null || exit 0
+[ ! -e manifest.json ] || exec cat manifest.json
+for f in decades/*.json; do cat "$f" || [ ! -e "$f" ] || exit; printf "\\0"; done"""
+    answer = delta.run(["bash", "-c", script, far], capture=True).stdout
+    if delta.dry_run:
+        return None, {"DECADE": {"decade": "DECADE", "file": "DECADE.parquet", "bytes": 0, "sha256": "SHA256"}}
     try:
-        records = [json.loads(text) for text in answer[1:] if text.strip()]
-        manifest = json.loads(answer[0]) if answer[0].strip() else None
+        found = [json.loads(text) for text in answer.split("\0") if text.strip()]
     except ValueError as error:
         raise InputError(f"{delta.path(far)}: a record is not valid JSON ({error}); run make apply again.") from None
-    return manifest, {record["decade"]: record for record in records}
+    manifest = found[0] if found and "decades" in found[0] else None
+    return manifest, {record["decade"]: record for record in (manifest["decades"] if manifest else found)}
 
 
-def wrong(path: Path, record: dict) -> bool:
+def wrong(folder: Path, record: dict) -> bool:
     """Tell whether a decade's file is not the one its record tells of."""
-    return not path.is_file() or path.stat().st_size != record["bytes"] or corpus.file_digest(path) != record["sha256"]
+    path, size = folder / record["file"], record["bytes"]
+    return size is not None and (
+        not path.is_file() or path.stat().st_size != size or corpus.file_digest(path) != record["sha256"]
+    )
 
 
 def check_complete(delta: Place, far: str, manifest: dict | None, records: dict) -> None:
@@ -448,6 +486,9 @@ def check_complete(delta: Place, far: str, manifest: dict | None, records: dict)
 def pull_embeddings(args, delta: Place) -> None:
     """Bring the whole decades, verify each by size and SHA-256, and put them in place; the manifest comes last."""
     far, target = f"output/embeddings/{args.train}", Path(args.output, "embeddings", args.train)
+    if not delta.host:
+        check_here(target / corpus.MANIFEST, "apply")
+        return
     staged = target.with_name(f".{target.name}.pull")
     manifest, records = far_records(delta, far)
     files = [record["file"] for record in records.values() if record["bytes"] is not None]
@@ -458,14 +499,12 @@ def pull_embeddings(args, delta: Place) -> None:
     delta.rsync([f"--copy-dest={target.resolve()}"], delta.path(f"{far}/"), f"{staged}/", files)
     if args.dry_run:
         return
-    with_file = [record for record in records.values() if record["bytes"] is not None]
     # Same size and time, other content: the copy here was changed, or a file left from a pull that was cut off.
-    damaged = [record["file"] for record in with_file if wrong(staged / record["file"], record)]
+    damaged = [record["file"] for record in records.values() if wrong(staged, record)]
     delta.rsync(["--ignore-times"], delta.path(f"{far}/"), f"{staged}/", damaged)
     for record in records.values():
-        path = staged / record["file"]
-        if record["bytes"] is not None and wrong(path, record):
-            path.unlink(missing_ok=True)
+        if wrong(staged, record):
+            (staged / record["file"]).unlink(missing_ok=True)
             raise InputError(
                 f"{delta.path(far)}/{record['file']} is not what its record tells of; run the same command again."
             )
@@ -505,46 +544,42 @@ def pass_on_embeddings(args, delta: Place, campus: Place) -> None:
     """
     far = f"output/embeddings/{args.train}"
     manifest, records = far_records(delta, far)
-    if not records and not args.dry_run:
+    if not records:
         raise InputError(f"{delta.path(far)} holds no decade yet; see make status, or run make apply.")
     campus.at("/").run(["mkdir", "-p", f"{campus.folder}/decades"])
     for record in records.values():
-        pass_on_decade(delta, campus, far, record)
+        if record["bytes"] is not None:
+            pass_on_file(delta, campus, far, record)
+        write_there(campus, f"decades/{record['decade']}.json", record)
     check_complete(delta, far, manifest, records)
     if manifest is not None:
         write_there(campus, corpus.MANIFEST, manifest)
     log.info("%d decades in %s", len(records), campus.path(""))
 
 
-def pass_on_decade(delta: Place, campus: Place, far: str, record: dict) -> None:
-    """Send one decade's file, going on from where an earlier attempt was cut off, and its record after it."""
-    name, partial = record["file"], f".{record['file']}.{(record['sha256'] or '')[:12]}.partial"
-    if record["bytes"] is not None:
-        if digest_there(campus, name) == record["sha256"]:
-            return write_there(campus, f"decades/{record['decade']}.json", record)
-        campus.run(["rm", "-f", corpus.MANIFEST])
-        start = int(
-            campus.run(["bash", "-c", 'wc -c 2> /dev/null < "$0" || echo 0', partial], capture=True).stdout or 0
-        )
-        source = delta.command(["tail", "-c", f"+{start + 1}", f"{far}/{name}"])
-        sink = campus.command(["bash", "-c", 'cat >> "$0"', partial])
-        if campus.dry_run:
-            print(f"{shown(source)} | {shown(sink)}")
-            return None
-        with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
-            writing = subprocess.run(sink, stdin=reading.stdout, capture_output=True, text=True)
-            reading.stdout.close()
-            fault = reading.stderr.read().decode(errors="replace")
-        if reading.returncode or writing.returncode:
-            what = last_line(writing.stderr) or last_line(fault) or "the connection broke"
-            raise InputError(
-                f"{name} to {campus.path('')} stopped ({what}); run the same command again, it goes on there."
-            )
-        if digest_there(campus, partial) != record["sha256"]:
-            campus.run(["rm", "-f", partial])
-            raise InputError(f"{name} arrived damaged at {campus.path('')}; run the same command again.")
-        campus.run(["mv", partial, name])
-    return write_there(campus, f"decades/{record['decade']}.json", record)
+def pass_on_file(delta: Place, campus: Place, far: str, record: dict) -> None:
+    """Send one decade's file, going on from where an earlier attempt was cut off."""
+    name, partial = record["file"], f".{record['file']}.{record['sha256'][:12]}.partial"
+    if digest_there(campus, name) == record["sha256"]:
+        return
+    campus.run(["rm", "-f", corpus.MANIFEST])
+    size = campus.run(["bash", "-c", 'wc -c 2> /dev/null < "$0" || echo 0', partial], capture=True).stdout
+    source = delta.command(["tail", "-c", f"+{int(size or 0) + 1}", f"{far}/{name}"])
+    sink = campus.command(["bash", "-c", 'cat >> "$0"', partial])
+    if campus.dry_run:
+        print(f"{shown(source)} | {shown(sink)}")
+        return
+    with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+        writing = subprocess.run(sink, stdin=reading.stdout, capture_output=True, text=True)
+        reading.stdout.close()
+        fault = reading.stderr.read().decode(errors="replace")
+    if reading.returncode or writing.returncode:
+        what = last_line(writing.stderr) or last_line(fault) or "the connection broke"
+        raise InputError(f"{name} to {campus.path('')} stopped ({what}); run the same command again, it goes on there.")
+    if digest_there(campus, partial) != record["sha256"]:
+        campus.run(["rm", "-f", partial])
+        raise InputError(f"{name} arrived damaged at {campus.path('')}; run the same command again.")
+    campus.run(["mv", partial, name])
 
 
 def digest_there(place: Place, name: str) -> str:
@@ -634,10 +669,8 @@ def main(argv: list[str] | None = None) -> int:
     elif args.action == "pull-embeddings":
         if campus:
             pass_on_embeddings(args, delta, campus)
-        elif delta.host:
-            pull_embeddings(args, delta)
         else:
-            log.info("no host is set: the embeddings are here already, in %s/embeddings", args.output)
+            pull_embeddings(args, delta)
     else:
         words = {"status": [], "cancel": [args.train], "logs": [args.train, *(["follow"] if args.follow else [])]}
         delta.run(["bash", "slurm/jobs.sh", args.action, *words[args.action]])
