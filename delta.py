@@ -589,7 +589,9 @@ def digest_there(place: Place, name: str) -> str:
 def write_there(place: Place, name: str, data: dict | str) -> None:
     """Write a small file, JSON or text, at the far end, whole or not at all."""
     text = data if isinstance(data, str) else json.dumps(data, indent=1, ensure_ascii=False)
-    place.run(["bash", "-c", 'cat > "$0.partial" && mv "$0.partial" "$0"', name], text=text)
+    # To cat, a connection that was cut off is the end of the file.
+    script = 'cat > "$0.partial" && [ "$(wc -c < "$0.partial")" -eq "$1" ] && mv "$0.partial" "$0"'
+    place.run(["bash", "-c", script, name, str(len(text.encode()))], text=text)
 
 
 # ---------------------------------------------------------------- the command

@@ -104,6 +104,17 @@ def test_a_stock_macs_rsync_is_one_sentence(tmp_path, monkeypatch):
             delta.Place("delta", "/my projects/x", "ssh", False).rsync([], "here", "there", ["a"])
 
 
+def test_a_small_file_that_was_cut_off_on_its_way_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = delta.Place("", ".", "ssh", False)
+    delta.write_there(here, "record", {"name": "Zoë"})
+    run = here.run
+    monkeypatch.setattr(here, "run", lambda words, text: run(words, text=text[:-3]))
+    with pytest.raises(corpus.InputError):
+        delta.write_there(here, "record", {"name": "Zoë", "more": 1})
+    assert corpus.read_json("record") == {"name": "Zoë"}
+
+
 def test_comments_behind_settings_leave_no_blanks(tmp_path):
     values = {"DELTA": "far", "DELTA_DIR": "/my projects/x", "DELTA_ACCOUNT": "abcd", "DELTA_PARTITION": "gpu"}
     values |= {"CAMPUS": "campus:/data", "SSH": "ssh"}
