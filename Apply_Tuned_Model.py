@@ -122,9 +122,17 @@ def settings_of(args) -> dict:
     return {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
 
 
+def read_if_there(path: Path) -> dict:
+    """Return a record; an empty one where there is none, or another task has just taken it away."""
+    try:
+        return corpus.read_json(path)
+    except FileNotFoundError:
+        return {}
+
+
 def read_records(folder: Path) -> dict[int, dict]:
     """Return the records of the decades that are done, by decade."""
-    records = [corpus.read_json(path) for path in sorted((folder / DECADE_RECORDS).glob("*.json"))]
+    records = filter(None, map(read_if_there, (folder / DECADE_RECORDS).glob("*.json")))
     return {record["decade"]: record for record in sorted(records, key=lambda record: record["decade"])}
 
 
@@ -147,26 +155,36 @@ def check_folder(folder: Path, args, settings: dict) -> None:
             raise InputError(f"{folder} holds whole decades; give a trial with --limit an -o of its own.")
 
 
-def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encoder, settings: dict, progress) -> None:
-    """Write one decade's file, then its record, unless both are there, made from the same texts and settings."""
-    folder = Path(encoder.args.outputpath)
-    target = folder / f"{decade}.{encoder.args.format}"
-    record_file = folder / DECADE_RECORDS / f"{decade}.json"
-    odd_before = Counter(chunks.counts())
+def plan_decade(decade: int, documents: list[Document], chunks, args, settings: dict) -> tuple[dict, tuple]:
+    """Return what the record of a decade will say before it is embedded, and the decade's passages."""
     paper_ids, numbers, texts = read_decade(documents, chunks)
-    oddities = {name: count - odd_before[name] for name, count in chunks.counts().items()}
     with_passages = set(paper_ids)
     record = {
         "decade": decade,
-        "file": target.name,
+        "file": f"{decade}.{args.format}",
         "documents": len(with_passages),
         "passages": len(texts),
         "without_passages": [d.paper_id for d in documents if d.paper_id not in with_passages],
         "texts_sha256": text_digest(paper_ids, texts),
         **settings,
     }
-    before = corpus.read_json(record_file) if record_file.exists() else {}
-    if record.items() <= before.items() and file_size(target) == before["bytes"]:
+    return record, (paper_ids, numbers, texts)
+
+
+def is_done(folder: Path, planned: dict, record: dict) -> bool:
+    """Tell whether a decade is there, made from the planned texts with the planned settings."""
+    return planned.items() <= record.items() and file_size(folder / record["file"]) == record["bytes"]
+
+
+def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encoder, settings: dict, progress) -> None:
+    """Write one decade's file, then its record, unless both are there, made from the same texts and settings."""
+    folder = Path(encoder.args.outputpath)
+    record_file = folder / DECADE_RECORDS / f"{decade}.json"
+    odd_before = Counter(chunks.counts())
+    record, (paper_ids, numbers, texts) = plan_decade(decade, documents, chunks, encoder.args, settings)
+    oddities = {name: count - odd_before[name] for name, count in chunks.counts().items()}
+    target, before = folder / record["file"], read_if_there(record_file)
+    if is_done(folder, record, before):
         log.info("%s: there already, made from the same texts by the same model", target)
         return
     (folder / corpus.MANIFEST).unlink(missing_ok=True)  # from here on the folder isn't whole
@@ -187,21 +205,34 @@ def file_size(path: Path) -> int | None:
     return path.stat().st_size if path.exists() else None
 
 
-def unfinished(folder: Path, decades, settings: dict) -> list[int]:
-    """Return the decades that other tasks of the array still have to embed with these settings."""
+def left_to_others(folder: Path, others: dict[int, list[Document]], chunks, args, settings: dict) -> bool:
+    """Tell whether other tasks of the array still have a decade to embed, from these texts with these settings.
+
+    Their texts are read only where all the rest fits: by the last task, and after a change of texts.
+    """
     records = read_records(folder)
-    return [decade for decade in decades if not settings.items() <= records.get(decade, {}).items()]
+    if not all(settings.items() <= records.get(decade, {}).items() for decade in others):
+        return True
+    plans = (plan_decade(decade, documents, chunks, args, settings)[0] for decade, documents in others.items())
+    return not all(is_done(folder, plan, records[plan["decade"]]) for plan in plans)
 
 
-def write_manifest(folder: Path, args, started: float, done) -> None:
-    """Write manifest.json from the records of the decades in `done` and of those outside the years asked for.
+def listed(found: dict[int, dict], args, done) -> list[dict]:
+    """Return the records that the manifest lists: of the decades in `done` and of those outside the years asked for."""
+    return [record for decade, record in found.items() if decade in done or not asked_for(decade, args)]
+
+
+def write_manifest(folder: Path, args, started: float, done) -> bool:
+    """Write manifest.json; tell whether it stands, no other task having begun one of these decades anew meanwhile.
 
     Array tasks may finish at the same moment; each looks again after writing, so the last manifest has all.
     """
-    listed = None
-    while listed != (found := read_records(folder)):
-        listed = found
-        records = [record for decade, record in found.items() if decade in done or not asked_for(decade, args)]
+    before = None
+    while before != (found := read_records(folder)):
+        before, records = found, listed(found, args, done)
+        if not done <= found.keys():
+            (folder / corpus.MANIFEST).unlink(missing_ok=True)
+            return False
         oddities = Counter()
         for record in records:
             oddities.update(record["oddities"])
@@ -216,6 +247,7 @@ def write_manifest(folder: Path, args, started: float, done) -> None:
         corpus.write_json(folder / corpus.MANIFEST, corpus.run_record(args, started, **facts))
     for decade in found.keys() - {record["decade"] for record in records}:
         log.warning("the metadata has no document of the %ds any more; manifest.json leaves them out", decade)
+    return True
 
 
 def decade(text: str) -> int:
@@ -283,14 +315,20 @@ def main(argv: list[str] | None = None) -> int:
             progress.set_postfix_str(f"{decade}s", refresh=False)
             embed_decade(decade, members, chunks, encoder, settings, progress)
     chunks.log_oddities()
-    left = unfinished(folder, decades, settings)
-    if left:
-        log.info("%d of %d decades wait for their tasks; the last writes manifest.json", len(left), len(decades))
+    found = read_records(folder)
+    if args.decade is not None and read_if_there(folder / corpus.MANIFEST).get("decades") == listed(
+        found, args, decades
+    ):
+        log.info("manifest.json is there already and lists all %d decades", len(decades))
         return 0
-    if not any(read_records(folder)[decade]["passages"] for decade in decades):
+    others = {decade: members for decade, members in decades.items() if decade not in todo}
+    if left_to_others(folder, others, chunks, args, settings):
+        log.info("other tasks have decades left to embed; the last of the %d writes manifest.json", len(decades))
+        return 0
+    if not any(record["passages"] for decade, record in found.items() if decade in decades):
         raise InputError("no document of the years asked for has a passage; check -t and -r.")
-    write_manifest(folder, args, started, decades)
-    log.info("%d decades in %s", len(decades), folder)
+    if write_manifest(folder, args, started, decades.keys()):
+        log.info("%d decades in %s", len(decades), folder)
     return 0
 
 

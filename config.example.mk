@@ -53,12 +53,16 @@
 #     ControlMaster auto
 #     ControlPath ~/.ssh/cm-%C
 #     ControlPersist 8h
+#     ServerAliveInterval 15
+#     ServerAliveCountMax 3
 #   Host campus
 #     HostName cli-dtn.researchdata.illinois.edu
 #     User YOUR_NETID
 #     ControlMaster auto
 #     ControlPath ~/.ssh/cm-%C
 #     ControlPersist 8h
+#     ServerAliveInterval 15
+#     ServerAliveCountMax 3
 # The ssh host. Empty on the cluster itself: then the same targets submit directly.
 #DELTA = delta
 # The project's folder there; one corpus a folder.

@@ -37,6 +37,8 @@ CODE = (
     "constraints.txt",
     "config.example.mk",
 )
+# A far end that is gone without a word would be waited for for ever.
+PATIENCE = ("-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
 COPY = ("-rltz", "--partial-dir=.rsync-partial")  # without -p: the far folder's own group and rights
 AT_ONCE = 8  # tasks of the array, where the job file does not say
 NOT_ENDED = re.compile("PENDING|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|REQUEUE|RESIZING|STOPPED|SIGNALING")
@@ -49,8 +51,10 @@ class Place:
     """The project's folder on a machine reached by ssh, or on this one where host is empty."""
 
     def __init__(self, host: str, folder: str, ssh: str, dry_run: bool):
+        if host and not folder.startswith("/"):
+            raise InputError(f"{host}:{folder} is not a whole path; DELTA_DIR, and CAMPUS after host:, begin with /.")
         self.host, self.folder, self.dry_run = host, folder if host else ".", dry_run
-        self.login = [*shlex.split(ssh), "-o", "ConnectTimeout=20", *self.shared_connection(ssh)]
+        self.login = [*shlex.split(ssh), *PATIENCE, *self.shared_connection(ssh)]
         self.ssh = [*self.login, "-o", "BatchMode=yes"]  # where a login would ask a person, fail
 
     def at(self, folder: str) -> Place:
@@ -69,11 +73,14 @@ class Place:
         return ["-o", "ControlMaster=auto", "-o", "ControlPath=~/.ssh/cm-%C", "-o", "ControlPersist=8h"]
 
     def command(self, words: list[str]) -> list[str]:
-        """Return the command that runs these words in the folder, in a login shell: modules and Slurm are there."""
+        """Return the command that runs these words in the folder, in a login shell: modules and Slurm are there.
+
+        What the user's profile prints goes nowhere: it would stand in front of every answer.
+        """
         if not self.host:
             return words
-        there = f"cd {shlex.quote(self.folder)} && {shlex.join(words)}"
-        return [*self.ssh, self.host, f"bash -lc {shlex.quote(there)}"]
+        there = f"exec >&3 3>&-; cd {shlex.quote(self.folder)} && {shlex.join(words)}"
+        return [*self.ssh, self.host, f"bash -lc {shlex.quote(there)} 3>&1 > /dev/null"]
 
     def run(self, words: list[str], capture: bool = False, check: bool = True, text: str | None = None):
         """Run words in the folder, with text on standard input; return the completed process.
@@ -94,9 +101,14 @@ class Place:
         if check and done.returncode and re.search(r"(cd:|slurm/\w+\.sh:).*No such file or directory", said):
             raise InputError(f"{self.path('')}: the project is not there yet; run make sync-delta first.")
         if check and done.returncode:
-            raise InputError(f"{self.host or 'here'}: {last_line(said) or shlex.join(words[:4]) + ' failed'}")
+            fault = no_room(said) or last_line(said) or f"{shlex.join(words[:4])} failed"
+            raise InputError(f"{self.host or 'here'}: {fault}")
         sys.stderr.write("" if capture else said)
         return done
+
+    def has(self, name: str) -> bool:
+        """Tell whether the folder holds a file of this name; in a dry run yes."""
+        return self.run(["test", "-e", name], check=False).returncode == 0
 
     def no_connection(self, said: str) -> str:
         return f"no connection to {self.host} ({last_line(said) or 'ssh gave up'}); run make connect first."
@@ -107,16 +119,19 @@ class Place:
 
     def rsync(self, flags: list[str], source: str, target: str, names: list[str] | None = None) -> list[str]:
         """Copy whole files beside their names and rename them; return rsync's lines. InputError where it stops."""
+        if names == []:
+            return []
         command = ["rsync", *COPY, *flags, "-e", shlex.join(self.ssh)]
         if re.search(r"[^\w@%+=:,./~-]", self.folder):
             command.append("-s")  # older versions of rsync would have the far shell split the path
         if names is not None:
-            command.append("--files-from=-")
+            command += ["--from0", "--files-from=-"]
         command += [source, target]
         if self.dry_run:
             print(shown(command) + (f"  # {len(names)} names on standard input" if names is not None else ""))
             return []
-        names_in = "\n".join(names) + "\n" if names is not None else None
+        # Without ./ a name that begins with # or ; is a comment to rsync.
+        names_in = "".join(f"./{name}\0" for name in names) if names is not None else None
         done = subprocess.run(command, input=names_in, capture_output=True, text=True)
         if done.returncode:
             raise InputError(self.rsync_failure(done, source))
@@ -124,9 +139,10 @@ class Place:
 
     def rsync_failure(self, done: subprocess.CompletedProcess, source: str) -> str:
         said = [line for line in done.stderr.splitlines() if line.strip()]
-        full = [line for line in said if "No space left" in line or "quota" in line.lower()]
-        if full:
-            return f"copying {source}: {full[0]}; make room (old models, checkpoints), then run the same command again."
+        if full := no_room(done.stderr):
+            return f"copying {source}: {full}"
+        if re.search("rsync.*(unknown|unrecognized|invalid) option", done.stderr):
+            return f"this rsync is too old ({said[0]}); install rsync 3 (on a Mac: brew install rsync)."
         if done.returncode == 255 or "Permission denied (" in done.stderr:
             return self.no_connection(said[0] if said else "")
         first = said[0] if said else f"rsync ended with {done.returncode}"
@@ -145,6 +161,12 @@ def quoted(word: str) -> str:
 def last_line(text: str) -> str:
     """Return the last line that holds anything."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def no_room(said: str) -> str:
+    """Return the line that tells of a full disk, and what to do; nothing where none does."""
+    full = [line.strip() for line in said.splitlines() if "No space left" in line or "quota" in line.lower()]
+    return f"{full[0]}; make room (old models, checkpoints), then run the same command again." if full else ""
 
 
 # ---------------------------------------------------------------- connecting, setting up
@@ -188,19 +210,21 @@ def send_code(delta: Place) -> None:
     make_folder(delta)
     local = {name: corpus.file_digest(here / name) for name in code_files()}
     sent, there = digests_there(delta, list(local))
-    kept = [name for name, digest in there.items() if digest not in (local[name], sent.get(name))]
-    for name in kept:
-        if name in sent and local[name] != sent[name]:
+    kept = {name for name in there if not there[name] <= sent.get(name, set()) | {local[name]}}
+    for name in sorted(kept):
+        if name in sent and local[name] not in sent[name]:
             raise InputError(
                 f"{name} was edited here and on {delta.host} since it was sent: bring the two together by hand, or "
                 f"delete {delta.folder}/{name} there."
             )
         log.info("%s was edited on %s: left as it is there (delete it there to send this one)", name, delta.host)
-    names = [name for name in local if name not in kept]
-    delta.rsync(["--checksum"], f"{here}/", delta.path(""), names)
-    lines = [f"{sent.get(name, '-') if name in kept else local[name]}  {name}" for name in local]
-    delta.run(["bash", "-c", "cat > .sent"], text="\n".join(lines) + "\n")
-    delta.run(["bash", "-c", "cat > .commit"], text=f"{corpus.commit() or ''}\n")
+    ours = {name: sent.get(name, set()) if name in kept else {local[name]} for name in local}
+    lines = "".join(f"{digest}  {name}\n" for name, digests in ours.items() for digest in digests)
+    # Known before it is sent: where that is cut off, what came through does not count as edited there.
+    delta.run(["bash", "-c", "cat >> .sent"], text=f"\n{lines}")
+    delta.rsync(["--checksum"], f"{here}/", delta.path(""), [name for name in local if name not in kept])
+    write_there(delta, ".sent", lines)
+    write_there(delta, ".commit", f"{corpus.commit() or ''}\n")
 
 
 def make_folder(delta: Place) -> None:
@@ -209,22 +233,43 @@ def make_folder(delta: Place) -> None:
     delta.at("/").run(["mkdir", "-p", *(f"{delta.folder}/{name}" for name in folders)])
 
 
-def digests_there(delta: Place, names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+def digests_there(delta: Place, names: list[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
     """Return SHA-256 by name: as sent last, and as the files at the far end are now."""
-    script = "exec 2> /dev/null; cat .sent; echo ==; sha256sum $(cat)"
-    answer = delta.run(["bash", "-c", script], capture=True, check=False, text="\n".join(names)).stdout
+    script = "exec 2> /dev/null; cat .sent; echo ==; xargs -0 sha256sum"
+    answer = delta.run(["bash", "-c", script], capture=True, check=False, text="\0".join(names)).stdout
     sent, there = answer.partition("==\n")[::2]
     return digests_by_name(sent), digests_by_name(there)
 
 
-def digests_by_name(lines: str) -> dict[str, str]:
-    """Return what sha256sum printed as a dict."""
-    return {name: digest for digest, name in (line.split(None, 1) for line in lines.splitlines() if "  " in line)}
+def digests_by_name(lines: str) -> dict[str, set[str]]:
+    """Return what sha256sum printed, or send_code wrote, as a dict."""
+    digests: dict[str, set[str]] = {}
+    for digest, _, name in (line.partition("  ") for line in lines.splitlines()):
+        digests.setdefault(name, set()).add(digest)
+    return digests
 
 
 def training_table(train: str) -> str:
     """Return the name of a model's pair table below the output folder."""
     return "pairs/nopara.tsv" if train == "nopara" else f"paraphrased/{train}.tsv"
+
+
+def pair_tables(args, delta: Place) -> list[str]:
+    """Return the tables of pairs below the output folder, without the records beside them.
+
+    Raises:
+        InputError: the model has no table, here or there, nor one to be paraphrased there.
+    """
+    paths = sorted(Path(args.output).glob("pairs/*para*.tsv")) + sorted(Path(args.output).glob("paraphrased/para*.tsv"))
+    tables = [f"{path.parent.name}/{path.name}" for path in paths if ".tsv" not in path.stem]
+    needed, pairs = training_table(args.train), f"pairs/{args.train}.tsv"
+    if args.train == "base" or needed in tables or delta.has(f"output/{needed}"):
+        return tables
+    if pairs not in tables:
+        made_by = "pairs-no-paraphrase" if args.train == "nopara" else f"pairs TRAIN={args.train}"
+        raise InputError(f"no {args.output}/{pairs}; run make {made_by} first.")
+    log.info("not paraphrased yet: make paraphrase, or slurm/paraphrase_local.slurm there, does it (README, By hand)")
+    return tables
 
 
 def chunk_names(args) -> list[str]:
@@ -241,11 +286,7 @@ def sync(args, delta: Place) -> None:
     if not delta.host:
         log.info("no host is set: this is the cluster itself, nothing to send")
         return
-    tables = [name for name in ("pairs/nopara.tsv",) if (Path(args.output) / name).exists()]
-    tables += sorted(f"paraphrased/{path.name}" for path in Path(args.output, "paraphrased").glob("para[0-9]*.tsv"))
-    if args.train != "base" and training_table(args.train) not in tables:
-        made_by = "pairs-no-paraphrase" if args.train == "nopara" else "paraphrase"
-        raise InputError(f"no {args.output}/{training_table(args.train)}; run make {made_by} TRAIN={args.train} first.")
+    tables = pair_tables(args, delta)
     names = chunk_names(args)
     send_code(delta)
     changed = [
@@ -254,12 +295,8 @@ def sync(args, delta: Place) -> None:
         *delta.rsync(["-i", "--checksum"], f"{args.rootfolder}/", delta.path("data/chunks/"), names),
     ]
     new = sum(line.startswith("<f") for line in changed)
-    log.info(
-        "%d of %d files of data were new or changed; %s is up to date",
-        new,
-        len(names) + len(tables) + 1,
-        delta.path(""),
-    )
+    total = len(names) + len(tables) + 1
+    log.info("%d of %d files of data were new or changed; %s is up to date", new, total, delta.path(""))
 
 
 def check_sent(args, delta: Place, stage: str) -> None:
@@ -366,49 +403,77 @@ def take_place(staged: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def check_here(record: Path, target: str) -> None:
+    """On the cluster itself nothing has to be brought; InputError where it is not made yet."""
+    if not record.exists():
+        raise InputError(f"no {record} yet: make {target} makes it, make status shows how far it is.")
+    log.info("no host is set: %s is here already", record.parent)
+
+
 def pull_model(args, delta: Place) -> None:
     """Bring a finished model and its record; checkpoints stay where they are."""
-    if not delta.host:
-        log.info("no host is set: the models are here already, in %s/models", args.output)
-        return
     far, target = f"output/models/{args.train}", Path(args.output, "models", args.train)
+    record = target / corpus.TRAINING_RECORD
+    if not delta.host:
+        check_here(record, "train")
+        return
     staged = target.with_name(f".{target.name}.pull")
+    if not delta.has(f"{far}/{corpus.TRAINING_RECORD}"):
+        raise InputError(f"{delta.path(far)} holds no finished model; see make status, and make train goes on.")
     if not args.dry_run:
-        if delta.run(["test", "-e", f"{far}/{corpus.TRAINING_RECORD}"], check=False).returncode:
-            raise InputError(f"{delta.path(far)} holds no finished model; see make status, and make train goes on.")
         staged.mkdir(parents=True, exist_ok=True)
     flags = ["--include=/final/***", "--include=/*.json", "--exclude=*"]
     delta.rsync(flags, delta.path(f"{far}/"), f"{staged}/")
     # A file left from a pull that was cut off may have the right size and time, and other content.
     delta.rsync([*flags, "--checksum"], delta.path(f"{far}/"), f"{staged}/")
     if args.dry_run:
+        pull_table(args, delta)
         return
-    record = target / corpus.TRAINING_RECORD
-    digests = [corpus.file_digest(folder / corpus.TRAINING_RECORD) for folder in (target, staged)]
-    if target.exists() and digests[0] != digests[1] and not (target / ".pulled").exists():
+    pulled = corpus.file_digest(staged / corpus.TRAINING_RECORD)
+    mark = target / ".pulled"  # the digest of the record that came with the model
+    if target.exists() and corpus.file_digest(record) not in (pulled, mark.read_text() if mark.exists() else ""):
         raise InputError(f"{target} holds another model, trained here; move it away, then run make pull-model again.")
-    (staged / ".pulled").touch()
+    pull_table(args, delta)
+    (staged / ".pulled").write_text(pulled)
     take_place(staged, target)
     record.touch()  # newer than the pairs, so that make believes it
     log.info("the model is in %s", target / "final")
 
 
-def far_records(delta: Place, far: str) -> tuple[dict | None, dict[int, dict]]:
-    """Return the manifest, if the folder is complete, and the record of each whole decade."""
-    each = 'for f in "$0"/decades/*.json; do cat "$f"; printf "\\0"; done'
-    script = f'exec 2> /dev/null; cat "$0/manifest.json"; printf "\\0"; {each}'
-    answer = delta.run(["bash", "-c", script, far], capture=True, check=False).stdout.split("\0")
+def pull_table(args, delta: Place) -> None:
+    """Bring the table a model was trained on where there is none here: make would have it paraphrased again."""
+    table = Path(args.output, training_table(args.train))
+    if table.exists() or not delta.has(f"output/{training_table(args.train)}"):
+        return
+    for endings in ((".json", ".journal.jsonl"), ("",)):  # the table last: where it is, all is
+        flags = [f"--include=/{table.name}{ending}" for ending in endings]
+        delta.rsync([*flags, "--exclude=*"], delta.path(f"output/{table.parent.name}/"), f"{table.parent}/")
+    if not args.dry_run:
+        table.touch()  # newer than the pairs
+
+
+def far_records(delta: Place, far: str) -> tuple[dict | None, dict]:
+    """Return the manifest, if the folder is complete, and the record of each whole decade: those of the manifest."""
+    script = """cd "$0" 2> /dev/null || exit 0
+[ ! -e manifest.json ] || exec cat manifest.json
+for f in decades/*.json; do cat "$f" || [ ! -e "$f" ] || exit; printf "\\0"; done"""
+    answer = delta.run(["bash", "-c", script, far], capture=True).stdout
+    if delta.dry_run:
+        return None, {"DECADE": {"decade": "DECADE", "file": "DECADE.parquet", "bytes": 0, "sha256": "SHA256"}}
     try:
-        records = [json.loads(text) for text in answer[1:] if text.strip()]
-        manifest = json.loads(answer[0]) if answer[0].strip() else None
+        found = [json.loads(text) for text in answer.split("\0") if text.strip()]
     except ValueError as error:
         raise InputError(f"{delta.path(far)}: a record is not valid JSON ({error}); run make apply again.") from None
-    return manifest, {record["decade"]: record for record in records}
+    manifest = found[0] if found and "decades" in found[0] else None
+    return manifest, {record["decade"]: record for record in (manifest["decades"] if manifest else found)}
 
 
-def wrong(path: Path, record: dict) -> bool:
+def wrong(folder: Path, record: dict) -> bool:
     """Tell whether a decade's file is not the one its record tells of."""
-    return not path.is_file() or path.stat().st_size != record["bytes"] or corpus.file_digest(path) != record["sha256"]
+    path, size = folder / record["file"], record["bytes"]
+    return size is not None and (
+        not path.is_file() or path.stat().st_size != size or corpus.file_digest(path) != record["sha256"]
+    )
 
 
 def check_complete(delta: Place, far: str, manifest: dict | None, records: dict) -> None:
@@ -423,6 +488,9 @@ def check_complete(delta: Place, far: str, manifest: dict | None, records: dict)
 def pull_embeddings(args, delta: Place) -> None:
     """Bring the whole decades, verify each by size and SHA-256, and put them in place; the manifest comes last."""
     far, target = f"output/embeddings/{args.train}", Path(args.output, "embeddings", args.train)
+    if not delta.host:
+        check_here(target / corpus.MANIFEST, "apply")
+        return
     staged = target.with_name(f".{target.name}.pull")
     manifest, records = far_records(delta, far)
     files = [record["file"] for record in records.values() if record["bytes"] is not None]
@@ -433,14 +501,12 @@ def pull_embeddings(args, delta: Place) -> None:
     delta.rsync([f"--copy-dest={target.resolve()}"], delta.path(f"{far}/"), f"{staged}/", files)
     if args.dry_run:
         return
-    with_file = [record for record in records.values() if record["bytes"] is not None]
     # Same size and time, other content: the copy here was changed, or a file left from a pull that was cut off.
-    damaged = [record["file"] for record in with_file if wrong(staged / record["file"], record)]
+    damaged = [record["file"] for record in records.values() if wrong(staged, record)]
     delta.rsync(["--ignore-times"], delta.path(f"{far}/"), f"{staged}/", damaged)
     for record in records.values():
-        path = staged / record["file"]
-        if record["bytes"] is not None and wrong(path, record):
-            path.unlink(missing_ok=True)
+        if wrong(staged, record):
+            (staged / record["file"]).unlink(missing_ok=True)
             raise InputError(
                 f"{delta.path(far)}/{record['file']} is not what its record tells of; run the same command again."
             )
@@ -480,56 +546,54 @@ def pass_on_embeddings(args, delta: Place, campus: Place) -> None:
     """
     far = f"output/embeddings/{args.train}"
     manifest, records = far_records(delta, far)
-    if not records and not args.dry_run:
+    if not records:
         raise InputError(f"{delta.path(far)} holds no decade yet; see make status, or run make apply.")
     campus.at("/").run(["mkdir", "-p", f"{campus.folder}/decades"])
     for record in records.values():
-        pass_on_decade(delta, campus, far, record)
+        if record["bytes"] is not None:
+            pass_on_file(delta, campus, far, record)
+        write_there(campus, f"decades/{record['decade']}.json", record)
     check_complete(delta, far, manifest, records)
     if manifest is not None:
         write_there(campus, corpus.MANIFEST, manifest)
     log.info("%d decades in %s", len(records), campus.path(""))
 
 
-def pass_on_decade(delta: Place, campus: Place, far: str, record: dict) -> None:
-    """Send one decade's file, going on from where an earlier attempt was cut off, and its record after it."""
-    name, partial = record["file"], f".{record['file']}.{(record['sha256'] or '')[:12]}.partial"
-    if record["bytes"] is not None:
-        if digest_there(campus, name) == record["sha256"]:
-            return write_there(campus, f"decades/{record['decade']}.json", record)
-        campus.run(["rm", "-f", corpus.MANIFEST])
-        start = int(
-            campus.run(["bash", "-c", 'wc -c 2> /dev/null < "$0" || echo 0', partial], capture=True).stdout or 0
-        )
-        source = delta.command(["tail", "-c", f"+{start + 1}", f"{far}/{name}"])
-        sink = campus.command(["bash", "-c", 'cat >> "$0"', partial])
-        if campus.dry_run:
-            print(f"{shown(source)} | {shown(sink)}")
-            return None
-        with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
-            writing = subprocess.run(sink, stdin=reading.stdout, capture_output=True, text=True)
-            reading.stdout.close()
-            fault = reading.stderr.read().decode(errors="replace")
-        if reading.returncode or writing.returncode:
-            what = last_line(writing.stderr) or last_line(fault) or "the connection broke"
-            raise InputError(
-                f"{name} to {campus.path('')} stopped ({what}); run the same command again, it goes on there."
-            )
-        if digest_there(campus, partial) != record["sha256"]:
-            campus.run(["rm", "-f", partial])
-            raise InputError(f"{name} arrived damaged at {campus.path('')}; run the same command again.")
-        campus.run(["mv", partial, name])
-    return write_there(campus, f"decades/{record['decade']}.json", record)
+def pass_on_file(delta: Place, campus: Place, far: str, record: dict) -> None:
+    """Send one decade's file, going on from where an earlier attempt was cut off."""
+    name, partial = record["file"], f".{record['file']}.{record['sha256'][:12]}.partial"
+    if digest_there(campus, name) == record["sha256"]:
+        return
+    campus.run(["rm", "-f", corpus.MANIFEST])
+    size = campus.run(["bash", "-c", 'wc -c 2> /dev/null < "$0" || echo 0', partial], capture=True).stdout
+    source = delta.command(["tail", "-c", f"+{int(size or 0) + 1}", f"{far}/{name}"])
+    sink = campus.command(["bash", "-c", 'cat >> "$0"', partial])
+    if campus.dry_run:
+        print(f"{shown(source)} | {shown(sink)}")
+        return
+    with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+        writing = subprocess.run(sink, stdin=reading.stdout, capture_output=True, text=True)
+        reading.stdout.close()
+        fault = reading.stderr.read().decode(errors="replace")
+    if reading.returncode or writing.returncode:
+        what = last_line(writing.stderr) or last_line(fault) or "the connection broke"
+        raise InputError(f"{name} to {campus.path('')} stopped ({what}); run the same command again, it goes on there.")
+    if digest_there(campus, partial) != record["sha256"]:
+        campus.run(["rm", "-f", partial])
+        raise InputError(f"{name} arrived damaged at {campus.path('')}; run the same command again.")
+    campus.run(["mv", partial, name])
 
 
 def digest_there(place: Place, name: str) -> str:
     return place.run(["bash", "-c", 'sha256sum < "$0" 2> /dev/null || true', name], capture=True).stdout[:64]
 
 
-def write_there(place: Place, name: str, data: dict) -> None:
-    """Write a small JSON file at the far end, whole or not at all."""
-    text = json.dumps(data, indent=1, ensure_ascii=False)
-    place.run(["bash", "-c", 'printf "%s\\n" "$1" > "$0.partial" && mv "$0.partial" "$0"', name, text])
+def write_there(place: Place, name: str, data: dict | str) -> None:
+    """Write a small file, JSON or text, at the far end, whole or not at all."""
+    text = data if isinstance(data, str) else json.dumps(data, indent=1, ensure_ascii=False)
+    # To cat, a connection that was cut off is the end of the file.
+    script = 'cat > "$0.partial" && [ "$(wc -c < "$0.partial")" -eq "$1" ] && mv "$0.partial" "$0"'
+    place.run(["bash", "-c", script, name, str(len(text.encode()))], text=text)
 
 
 # ---------------------------------------------------------------- the command
@@ -609,10 +673,8 @@ def main(argv: list[str] | None = None) -> int:
     elif args.action == "pull-embeddings":
         if campus:
             pass_on_embeddings(args, delta, campus)
-        elif delta.host:
-            pull_embeddings(args, delta)
         else:
-            log.info("no host is set: the embeddings are here already, in %s/embeddings", args.output)
+            pull_embeddings(args, delta)
     else:
         words = {"status": [], "cancel": [args.train], "logs": [args.train, *(["follow"] if args.follow else [])]}
         delta.run(["bash", "slurm/jobs.sh", args.action, *words[args.action]])

@@ -169,6 +169,40 @@ def test_an_array_of_single_decades_is_whole_with_its_last_task(run, word_corpus
     assert files(folder) == before and (folder / "manifest.json").exists()
 
 
+def test_no_task_of_an_array_calls_a_folder_whole_that_is_not(run, word_corpus, monkeypatch):
+    years = range(1900, 1960, 10)
+    for year in years:
+        _, folder = run("--decade", str(year))
+    manifest = folder / "manifest.json"
+    for name in ("doc05.txt", "doc21.txt"):  # of the 1910s and the 1950s
+        (word_corpus.chunks / name).write_text("0\tw1 w2 w3\n")
+    for year in (1910, 1920):
+        assert run("--decade", str(year))[0] == 0 and not manifest.exists()
+    assert run("--decade", "1950")[0] == 0 and manifest.exists()
+    written = manifest.stat().st_mtime_ns
+    assert [record["passages"] for record in json.loads(manifest.read_text())["decades"]] == [48, 37, 48, 48, 48, 37]
+    assert run("--decade", "1920")[0] == 0 and manifest.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("reading", range(1, 6))
+def test_a_record_may_vanish_while_it_is_read(run, monkeypatch, reading):
+    """Another task of the array takes its decade's record away before it embeds the decade again."""
+    _, folder = run()
+    record, manifest, read = folder / "decades/1950.json", folder / "manifest.json", corpus.read_json
+    manifest.unlink()
+    readings = []
+
+    def read_too_late(path):
+        readings.append(path)
+        if path == record and readings.count(record) == reading:
+            record.unlink()
+        return read(path)
+
+    monkeypatch.setattr(corpus, "read_json", read_too_late)
+    assert run("--decade", "1920")[0] == 0
+    assert record.exists() or not manifest.exists()
+
+
 def test_the_manifest_tells_each_files_digest(run):
     _, folder = run()
     for record in json.loads((folder / "manifest.json").read_text())["decades"]:

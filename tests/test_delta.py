@@ -75,13 +75,68 @@ def test_the_users_own_shared_connection_is_taken(tmp_path):
     ours = delta.Place("other", "/projects/x y", f"ssh -F {config}", False)
     assert "ControlPersist=8h" not in own.ssh and "ControlPersist=8h" in ours.ssh
     command = ours.command(["ls", "a b"])
-    assert command[-2] == "other" and shlex.split(shlex.split(command[-1])[2]) == [
+    assert command[-2] == "other" and shlex.split(shlex.split(command[-1])[2])[-5:] == [
         "cd",
         "/projects/x y",
         "&&",
         "ls",
         "a b",
     ]
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh here")
+def test_a_dead_connection_is_noticed(tmp_path):
+    """By delta.py's options, and by those of the stanza for whoever opens the connection without make."""
+    config = tmp_path / "config"
+    config.write_text("\n".join(re.findall(r"^#   (Host .*|  .*)$", (ROOT / "config.example.mk").read_text(), re.M)))
+    ours = delta.Place("other", "/projects/x", "ssh -F none", False).login
+    for words in ([*ours, "-G", "other"], ["ssh", "-F", config, "-G", "delta"], ["ssh", "-F", config, "-G", "campus"]):
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert {"serveraliveinterval 15", "serveralivecountmax 3"} <= set(said)
+
+
+def test_a_stock_macs_rsync_is_one_sentence(tmp_path, monkeypatch):
+    for said in ("rsync: -s: unknown option", "openrsync: invalid option -- s"):
+        (tmp_path / "rsync").write_text(f"#!/bin/sh\necho '{said}' >&2\necho 'usage: rsync' >&2\nexit 1\n")
+        (tmp_path / "rsync").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        with pytest.raises(corpus.InputError, match="install rsync 3 .on a Mac: brew install rsync"):
+            delta.Place("delta", "/my projects/x", "ssh", False).rsync([], "here", "there", ["a"])
+
+
+def test_a_small_file_that_was_cut_off_on_its_way_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = delta.Place("", ".", "ssh", False)
+    delta.write_there(here, "record", {"name": "Zoë"})
+    run = here.run
+    monkeypatch.setattr(here, "run", lambda words, text: run(words, text=text[:-3]))
+    with pytest.raises(corpus.InputError):
+        delta.write_there(here, "record", {"name": "Zoë", "more": 1})
+    assert corpus.read_json("record") == {"name": "Zoë"}
+
+
+def test_comments_behind_settings_leave_no_blanks(tmp_path):
+    values = {"DELTA": "far", "DELTA_DIR": "/my projects/x", "DELTA_ACCOUNT": "abcd", "DELTA_PARTITION": "gpu"}
+    values |= {"CAMPUS": "campus:/data", "SSH": "ssh"}
+    config = tmp_path / "config.mk"
+    config.write_text("".join(f"{name} = {value}   # mine\n" for name, value in values.items()))
+    for target in ("train", "pull-embeddings"):
+        said = subprocess.run(
+            ["make", "-n", target, f"CONFIG={config}"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        assert "  '" not in said and " '/my projects/x' " in said
+        assert target == "train" or " 'campus:/data' " in said
+
+
+@pytest.mark.parametrize("action", ["pull-model", "pull-embeddings"])
+def test_on_the_cluster_what_is_not_made_yet_is_not_said_to_be_here(action, tmp_path, monkeypatch, capsys, caplog):
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    assert delta.main([action, "--output", str(tmp_path)]) == 2
+    assert "make status" in capsys.readouterr().err
+    folder = tmp_path / ("models" if action == "pull-model" else "embeddings") / "para10"
+    folder.mkdir(parents=True)
+    (folder / ("training.json" if action == "pull-model" else "manifest.json")).write_text("{}")
+    assert delta.main([action, "--output", str(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda path: path.name)

@@ -1,5 +1,6 @@
 """From pairs here to embeddings on the campus cluster, and every way in which carrying things can break."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -204,6 +205,9 @@ def test_decades_and_models_that_are_only_here_are_not_replaced(sent):
     corpus.write_json(sent.far / "output/models/nopara/training.json", {"trained": "there, again"})
     sent.make("pull-model")  # one that was pulled may be replaced
     assert corpus.read_json(mine / "training.json") == {"trained": "there, again"}
+    corpus.write_json(mine / "training.json", {"trained": "here, after the pull"})
+    sent.make("pull-model", fails="holds another model, trained here")
+    assert corpus.read_json(mine / "training.json") == {"trained": "here, after the pull"}
 
 
 def test_a_full_disk_at_the_far_end_is_one_sentence_and_loses_nothing(user):
@@ -218,6 +222,24 @@ def test_a_full_disk_at_the_far_end_is_one_sentence_and_loses_nothing(user):
         subprocess.run(["mount", "-o", "remount,size=100m", user.far], check=True)
         user.make("sync-delta")
         assert corpus.file_digest(user.far / "data/chunks/doc03.txt") == corpus.file_digest(big)
+        too_much = user.clone / "slurm/z.slurm"
+        too_much.write_bytes(os.urandom(2_000_000))
+        subprocess.run(["mount", "-o", "remount,size=6m", user.far], check=True)
+        (user.clone / "LICENSE").write_text("sent before the disk was full\n")
+        user.make("sync-delta", fails="No space left on device")
+        too_much.unlink()
+        subprocess.run(["mount", "-o", "remount,size=10m", user.far], check=True)
+        (user.clone / "LICENSE").write_text("changed here only\n")
+        user.make("sync-delta")
+        with contextlib.suppress(OSError), (user.far / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        (user.clone / "README.md").write_text("changed here only\n")
+        user.make("sync-delta", fails="make room")
+        (user.far / "filler").unlink()
+        user.make("sync-delta")
+        for name in ("LICENSE", "README.md"):
+            assert (user.far / name).read_text() == "changed here only\n"
     finally:
         subprocess.run(["umount", user.far], check=True)
 
@@ -237,7 +259,9 @@ def test_a_dry_run_prints_the_commands_and_changes_nothing(user):
 
 def test_settings_that_cannot_be_are_named(user):
     user.make("pull-embeddings", "CAMPUS=campus", fails="CAMPUS is 'campus'; it is host:path")
-    user.make("sync-delta", "TRAIN=para20", fails="no output/paraphrased/para20.tsv; run make paraphrase TRAIN=para20")
+    user.make("sync-delta", "TRAIN=para20", fails="no output/pairs/para20.tsv; run make pairs TRAIN=para20 first")
+    user.make("sync-delta", "DELTA_DIR=my/project", fails="delta:my/project is not a whole path")
+    user.make("pull-embeddings", "CAMPUS=campus:there", fails="campus:there/nopara is not a whole path")
     user.make("logs", "TRAIN=nopara", fails="the project is not there yet; run make sync-delta first")
     user.make("sync-delta")
     user.make("logs", fails="no log of nopara yet")
