@@ -67,6 +67,8 @@
 #DELTA = delta
 # The project's folder there; one corpus a folder.
 #DELTA_DIR = /projects/bbiq/novelty/tunedembeddings
+# How to call ssh, where the stanzas above are not in ~/.ssh/config.
+#SSH = ssh -F my_ssh_config
 # What is charged: Delta's command `accounts` lists yours. Left empty: as the job files have it.
 #DELTA_ACCOUNT = abcd-delta-gpu
 #DELTA_PARTITION = gpuA40x4

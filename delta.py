@@ -463,7 +463,9 @@ for f in decades/*.json; do cat "$f" || [ ! -e "$f" ] || exit; printf "\\0"; don
     try:
         found = [json.loads(text) for text in answer.split("\0") if text.strip()]
     except ValueError as error:
-        raise InputError(f"{delta.path(far)}: a record is not valid JSON ({error}); run make apply again.") from None
+        raise InputError(
+            f"{delta.path(far)}: a record is not valid JSON ({error}); delete it there, then run make apply."
+        ) from None
     manifest = found[0] if found and "decades" in found[0] else None
     return manifest, {record["decade"]: record for record in (manifest["decades"] if manifest else found)}
 
@@ -508,7 +510,8 @@ def pull_embeddings(args, delta: Place) -> None:
         if wrong(staged, record):
             (staged / record["file"]).unlink(missing_ok=True)
             raise InputError(
-                f"{delta.path(far)}/{record['file']} is not what its record tells of; run the same command again."
+                f"{delta.path(far)}/{record['file']} is not what its record tells of; run the same command "
+                "again, or, if it stays so, delete the file there and run make apply."
             )
         corpus.write_json(staged / "decades" / f"{record['decade']}.json", record)
     if manifest is None:
@@ -580,7 +583,10 @@ def pass_on_file(delta: Place, campus: Place, far: str, record: dict) -> None:
         raise InputError(f"{name} to {campus.path('')} stopped ({what}); run the same command again, it goes on there.")
     if digest_there(campus, partial) != record["sha256"]:
         campus.run(["rm", "-f", partial])
-        raise InputError(f"{name} arrived damaged at {campus.path('')}; run the same command again.")
+        raise InputError(
+            f"{name} arrived damaged at {campus.path('')}; run the same command again, or, if it stays so, delete "
+            f"{delta.path(far)}/{name} and run make apply."
+        )
     campus.run(["mv", partial, name])
 
 
