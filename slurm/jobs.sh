@@ -1,43 +1,59 @@
 # Check, submit and follow the jobs, on the cluster, in the project's folder. make does it over ssh; by hand:
 #   bash slurm/jobs.sh status|logs|cancel [para20]
 #   bash slurm/jobs.sh preflight|submit train|apply para20 [flags of sbatch] slurm/FILE.slurm [flags of the script]
-# logs/jobs.tsv lists every job submitted this way: time, stage, model, job id, user, job file.
+# logs/jobs.tsv lists every job submitted this way: time, stage, model, job id (- where all was there already), user,
+# what it runs, and the file that says it is complete.
 set -uo pipefail
 
 ROOM_GB=10  # EDIT: checkpoints and model take 4 GB, the vectors of a million passages 3
 LEDGER=logs/jobs.tsv
+FAULTS=0
 
 fail() { echo "$*" >&2; exit 2; }
 
 # ---- the ledger
 
-last_job() {  # stage model: the id of the job submitted last
-  awk -F '\t' -v stage="$1" -v model="$2" '$2 == stage && $3 == model { id = $4 } END { print id }' "$LEDGER" 2> /dev/null
+jobs_of() {  # [model]: the last job of each stage, trainings first: stage, model, id, time, what it runs, record
+  awk -F '\t' -v OFS='\t' -v only="${1:-}" 'only == "" || $3 == only { last[$2, $3] = $2 OFS $3 OFS $4 OFS $1 OFS $6 OFS $7 }
+    END { for (name in last) print last[name] }' "$LEDGER" 2> /dev/null | sort -t $'\t' -k 2,2 -k 1,1r
 }
 
-state_of() {  # stage model id: one word, or for an array the count of each state
-  local states
-  states=$(squeue -h -r -t all -j "$3" -o %T 2> /dev/null)
-  # Slurm forgets an ended job after minutes; accounting, where there is any, does not.
-  [ -n "$states" ] || states=$(sacct -n -X -P -j "$3" -o State 2> /dev/null | cut -d ' ' -f 1)
-  if [ -z "$states" ]; then
-    if is_whole "$1" "$2"; then states=COMPLETED; else states=UNKNOWN; fi
+note() {  # stage model id time what record: a line of the ledger
+  printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$4" "$1" "$2" "$3" "${USER:-$(id -un)}" "$5" "$6" >> "$LEDGER"
+}
+
+NOT_ENDED='PENDING|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|REQUEUE[A-Z_]*|RESIZING|STOPPED|SIGNALING'
+
+is_underway() { grep -qE "$NOT_ENDED" <<< "$1"; }
+
+state_of() {  # id time record: one word, or for an array the count of each state
+  local said states accounted fault=""
+  said=$(squeue -h -r -t all -j "$1" -o %T 2>&1) || fault=$said
+  states=$(grep -xE '[A-Z_]+' <<< "$said")
+  if ! is_underway "$states"; then
+    # Slurm forgets each ended task of an array after minutes; accounting, where there is any, does not.
+    accounted=$(sacct -n -X -P -j "$1" -o State 2> /dev/null | cut -d ' ' -f 1)
+    case $fault in
+      "") ;;
+      *"Invalid job id"*) accounted=$(sed -E "s/^($NOT_ENDED)\$/UNKNOWN/" <<< "$accounted") ;;  # its end was missed
+      *) [ -n "$accounted" ] || fail "Slurm does not answer ($(tail -n 1 <<< "$said")); run the same command again later" ;;
+    esac
+    if [ -n "$accounted" ]; then states=$accounted
+    elif ! grep -qvxE 'COMPLETED|' <<< "$states"; then states=UNKNOWN; fi
+    # The record is written last: where the job's work was finished by hand, it is newer, too.
+    if ! is_underway "$states" && grep -qvx COMPLETED <<< "$states" && is_newer "$3" "$2"; then states=COMPLETED; fi
   fi
   sort <<< "$states" | uniq -c | awk '{ printf "%s%s", (NR > 1 ? "," : ""), ($1 > 1 ? $2 "×" $1 : $2) }'
 }
 
-is_whole() { [ -e "$(record_of "$1" "$2")" ]; }
+is_newer() { [ -e "$1" ] && [[ ! $(date -u -r "$1" +%FT%TZ) < $2 ]]; }  # file time
 
-record_of() {
-  if [ "$1" = train ]; then echo "output/models/$2/training.json"; else echo "output/embeddings/$2/manifest.json"; fi
-}
-
-is_underway() { grep -qE 'PENDING|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|REQUEUE|RESIZING|STOPPED|SIGNALING' <<< "$1"; }
-
-underway() {  # stage model: the id of a job that has not ended
-  local id
-  id=$(last_job "$1" "$2")
-  if [ -n "$id" ] && is_underway "$(state_of "$1" "$2" "$id")"; then echo "$id"; fi
+underway() {  # stage model: whether its last job has not ended; LAST_ID, LAST_WORDS and LAST_RECORD tell which that is
+  local time state
+  IFS=$'\t' read -r _ _ LAST_ID time LAST_WORDS LAST_RECORD < <(jobs_of "$2" | grep "^$1"$'\t')
+  [ -n "$LAST_ID" ] || return
+  state=$(state_of "$LAST_ID" "$time" "$LAST_RECORD") || exit 2
+  is_underway "$state"
 }
 
 # ---- checks: nothing is submitted unless all pass
@@ -52,18 +68,13 @@ split_words() {  # the job file divides the flags of sbatch from those of the sc
   done
 }
 
-option() {  # name variable: what sbatch will use, by the command line, else the environment, else the job file
-  local word
-  for word in "${SBATCH[@]+"${SBATCH[@]}"}"; do
-    case $word in --"$1"=*) echo "${word#*=}"; return ;; esac
-  done
-  if [ -n "${!2:-}" ]; then echo "${!2}"; return; fi
-  sed -n "s/^#SBATCH --$1=\([^ ]*\).*/\1/p" "$JOB" | tail -n 1
+option() {  # name: what sbatch makes of command line, environment and job file, by its own account in $OPTIONS
+  sed -n "s/^sbatch: $1 *: //p" <<< "$OPTIONS"
 }
 
 minutes() {  # a time as Slurm writes it: [days-]hours:minutes:seconds, minutes:seconds, minutes, or none
   awk -v text="$1" 'BEGIN {
-    if (text == "" || text ~ /UNLIMITED|INFINITE/) { print 0; exit }
+    if (text == "" || text ~ /UNLIMITED|INFINITE/) { print text == "" ? 0 : 1e9; exit }
     days = 0; if (split(text, part, "-") == 2) { days = part[1]; text = part[2]; daily = 1 }
     n = split(text, field, ":")
     if (n == 3) m = field[1] * 60 + field[2] + (field[3] > 0)
@@ -92,42 +103,56 @@ check_room() {
 }
 
 check_slurm() {
-  local answer partition limit asked
+  local answer partition asked
   if ! command -v sbatch > /dev/null; then say fault "no sbatch on $(hostname): DELTA has to name a login node"; return; fi
   mkdir -p logs
-  if answer=$(sbatch --test-only "${SBATCH[@]+"${SBATCH[@]}"}" "$JOB" 2>&1); then
-    say ok "account $(option account SBATCH_ACCOUNT), partition $(option partition SBATCH_PARTITION)"
+  if OPTIONS=$(sbatch --test-only -v "${SBATCH[@]+"${SBATCH[@]}"}" "$JOB" 2>&1); then
+    say ok "account $(option account), partition $(option partition)"
   else
-    answer=$(grep -v '^$' <<< "$answer" | tail -n 1)
-    say fault "Slurm refuses the job with account '$(option account SBATCH_ACCOUNT)' and partition '$(option partition \
-      SBATCH_PARTITION)' ($answer); set DELTA_ACCOUNT (\`accounts\` lists yours) or DELTA_PARTITION, or edit $JOB"
+    answer=$(grep -v '^$' <<< "$OPTIONS" | tail -n 1)
+    say fault "Slurm refuses the job with account '$(option account)' and partition '$(option partition)' ($answer); set \
+DELTA_ACCOUNT (\`accounts\` lists yours) or DELTA_PARTITION, or edit $JOB"
   fi
-  # Slurm accepts a job longer than its partition allows, and never starts it.
-  partition=$(option partition SBATCH_PARTITION)
-  limit=$(scontrol show partition "$partition" -o 2> /dev/null | grep -o 'MaxTime=[^ ]*' | cut -d = -f 2)
-  asked=$(option time SBATCH_TIMELIMIT)
-  if [ "$(minutes "$limit")" -gt 0 ] && [ "$(minutes "$asked")" -gt "$(minutes "$limit")" ]; then
-    say fault "--time=$asked is over the $limit of partition $partition; ask for less, a stopped job goes on by itself"
+  partition=$(option partition) asked=$(option time)
+  if never_starts "${partition:-$(sinfo -h -o %P | sed -n 's/\*$//p')}" "$asked"; then
+    say fault "--time=$asked is over the $LIMIT of partition $partition; ask for less, a stopped job goes on by itself"
   else
     say ok "time ${asked:-by default of the partition}"
   fi
 }
 
-read_command() {  # the command the job would run, its edits and the given flags included; COMMAND begins with its script
-  local words word
+never_starts() {  # partitions time: Slurm accepts a job that is longer than every partition allows, and never starts it
+  local limits
+  limits=$(scontrol show partition -o 2> /dev/null | sed -nE "s/^PartitionName=(${1//,/|}) .* MaxTime=([^ ]*).*/\2/p")
+  for LIMIT in $limits; do
+    if [ "$(minutes "$2")" -le "$(minutes "$LIMIT")" ]; then return 1; fi
+  done
+  [ -n "$limits" ]
+}
+
+read_command() {  # stage: the command the job would run, with its edits and the given flags; it begins with its script
+  local words word previous="" folder=""
   words=$(SHOW_COMMAND=yes SLURM_SUBMIT_DIR=$PWD SLURM_ARRAY_TASK_ID=0 SLURM_GPUS_ON_NODE=1 \
     bash "$JOB" "${SCRIPT[@]+"${SCRIPT[@]}"}" 2>&1) || { say fault "$JOB: $words"; return 1; }
   COMMAND=() MODEL=""
   while IFS= read -r word; do
     if [ "${COMMAND[*]+x}" ] || [[ $word == *.py ]]; then COMMAND+=("$word"); fi
-    case ${previous:-} in -m | --modelpath) MODEL=$word ;; esac
+    case $previous in
+      -m | --modelpath) MODEL=$word ;;
+      -o | --outputdir | --outputpath) folder=$word ;;
+    esac
+    case $word in
+      --modelpath=*) MODEL=${word#*=} ;;
+      --outputdir=* | --outputpath=*) folder=${word#*=} ;;
+    esac
     previous=$word
   done <<< "$words"
+  if [ "$1" = train ]; then RECORD=$folder/training.json; else RECORD=$folder/manifest.json; fi
 }
 
 check_inputs() {  # stage model: the script itself looks at what it will read and where it will write
   local answer
-  read_command || return
+  read_command "$1" || return
   if answer=$(HF_HUB_OFFLINE=1 "$PYTHON" "${COMMAND[@]}" --check 2>&1); then
     say ok "$(grep -v '^[0-9:]* settings:' <<< "$answer" | tail -n 1 | cut -d ' ' -f 2-)"
   else
@@ -136,21 +161,23 @@ check_inputs() {  # stage model: the script itself looks at what it will read an
   if [ "$1" = apply ]; then check_model "$2"; fi
 }
 
+makes_model() {  # model: whether the training under way, LAST_ID, is the one that makes MODEL
+  underway train "$1" && [ "$(realpath -m "$MODEL")" = "$(realpath -m "$(dirname "$LAST_RECORD")/final")" ]
+}
+
 check_model() {  # the tuned model is there, or a training that will make it is under way
-  local training
-  training=$(underway train "$1")
-  if [ -n "$training" ]; then say ok "model: job $training is training it; this job waits for its end"
-  elif [ -e "$(dirname "$MODEL")/training.json" ] || [ -e "$MODEL/modules.json" ]; then say ok "model $MODEL"
-  elif [[ $1 == base ]] && HF_HUB_OFFLINE=1 "$PYTHON" -c 'import sys, TuneEmbeddings
+  if makes_model "$1"; then say ok "model: job $LAST_ID is training it; this job waits for its end"
+  elif [ -e "$MODEL/modules.json" ]; then say ok "model $MODEL"
+  elif [ "$1" != base ]; then say fault "model: $MODEL is not there and no job is training it; run make train first"
+  elif HF_HUB_OFFLINE=1 "$PYTHON" -c 'import sys, TuneEmbeddings
 TuneEmbeddings.load_model("-m", sys.argv[1], "cpu")' "$MODEL" 2> /dev/null; then say ok "model $MODEL"
-  else say fault "model: $MODEL is not there and no job is training it; run make train first"; fi
+  else say fault "model: $MODEL cannot be loaded; run make setup-delta, which fetches it"; fi
 }
 
 preflight() {  # stage model words…
   local stage=$1 model=$2
   shift 2
   split_words "$@"
-  FAULTS=0
   [ -e "$JOB" ] || fail "there is no $JOB here; run make sync-delta, or copy another job file of slurm/ to that name"
   . slurm/environment.sh || true
   check_slurm
@@ -162,59 +189,84 @@ preflight() {  # stage model words…
 
 # ---- submitting
 
+lock() {  # two at once: the second waits here, and then finds the first one's job
+  local try said
+  for try in {1..240}; do
+    # Left by a lost connection, it expires.
+    find logs/.submitting -maxdepth 0 -mmin +2 -exec rmdir {} \; 2> /dev/null
+    if said=$(LC_ALL=C mkdir logs/.submitting 2>&1); then
+      trap 'rmdir logs/.submitting 2> /dev/null' EXIT
+      trap 'exit 2' HUP INT TERM
+      return
+    fi
+    [[ $said == *"File exists"* ]] || fail "$said: check the folder logs and the disk in $PWD"
+    sleep 1
+  done
+  fail "logs/.submitting is there for $try seconds: delete it if nobody is submitting a job in $PWD"
+}
+
 submit() {  # stage model words…
-  local stage=$1 model=$2 id training after=()
+  local stage=$1 model=$2 id time words after=()
   shift 2
   split_words "$@"
   mkdir -p logs
-  # Two at once: the second waits here, and then finds the first one's job. A lock left by a lost connection expires.
-  find logs/.submitting -maxdepth 0 -mmin +2 -exec rmdir {} \; 2> /dev/null
-  until mkdir logs/.submitting 2> /dev/null; do sleep 1; done
-  trap 'rmdir logs/.submitting 2> /dev/null' EXIT
-  trap 'exit 2' HUP INT TERM
-  id=$(underway "$stage" "$model")
-  if [ -n "$id" ]; then echo "job $id does this already; nothing submitted"; return; fi
-  # The checks have passed: a complete model was trained with these very pairs and settings.
-  if [ "$stage" = train ] && is_whole train "$model" && [[ " ${SCRIPT[*]-} " != *" --overwrite "* ]]; then
-    echo "output/models/$model is complete already; nothing submitted"
+  read_command "$stage" || fail "$JOB cannot be read: mend it, then run the same command again"
+  words=$(printf '%q ' "${SBATCH[@]+"${SBATCH[@]}"}" "$JOB" "${COMMAND[@]}")
+  lock
+  if underway "$stage" "$model"; then
+    [ "$words" = "$LAST_WORDS" ] \
+      || fail "another $stage of $model is under way (job $LAST_ID): make wait, or make cancel first"
+    echo "job $LAST_ID does this already; nothing submitted"
     return
   fi
-  training=$(underway train "$model")
+  time=$(date -u +%FT%TZ)
+  # The checks have passed: a complete model was trained with these very pairs and settings.
+  if [ "$stage" = train ] && [ -e "$RECORD" ] && [[ " ${COMMAND[*]} " != *" --overwrite "* ]]; then
+    # Newer than the job that left it undone; and the ledger knows what was made by hand.
+    touch "$RECORD"
+    if [ "$RECORD" != "$LAST_RECORD" ]; then note "$stage" "$model" - "$time" "$words" "$RECORD"; fi
+    echo "$(dirname "$RECORD") is complete already; nothing submitted"
+    return
+  fi
   # A failed training takes the dependent job along; it would stay pending for ever.
-  if [ "$stage" = apply ] && [ -n "$training" ]; then after=("--dependency=afterok:$training" --kill-on-invalid-dep=yes); fi
+  if [ "$stage" = apply ] && makes_model "$model"; then
+    after=("--dependency=afterok:$LAST_ID" --kill-on-invalid-dep=yes)
+  fi
+  trap '' HUP INT TERM  # nothing may come between a job and its line in the ledger
   id=$(sbatch --parsable "${SBATCH[@]+"${SBATCH[@]}"}" "${after[@]+"${after[@]}"}" "$JOB" "${SCRIPT[@]+"${SCRIPT[@]}"}") \
     || fail "sbatch refused $JOB; make preflight says why"
   id=${id%%;*}
-  printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%FT%TZ)" "$stage" "$model" "$id" "${USER:-$(id -un)}" "$JOB" >> "$LEDGER"
-  echo "submitted job $id ($stage $model${after[0]:+, after job $training})"
+  note "$stage" "$model" "$id" "$time" "$words" "$RECORD" \
+    || { scancel "$id"; fail "job $id was cancelled, for $LEDGER cannot be written: make room on its disk"; }
+  echo "submitted job $id ($stage $model${after[0]:+, after job $LAST_ID})"
 }
 
 # ---- following
 
-jobs_of() {  # [model]: stage, model and id of the last job of each stage, trainings first
-  awk -F '\t' -v only="${1:-}" 'only == "" || $3 == only { last[$2 "\t" $3] = $4 }
-    END { for (name in last) print name "\t" last[name] }' "$LEDGER" 2> /dev/null | sort -k 2,2 -k 1,1r
-}
-
 state() {  # [model]: a line for each job: stage, model, id, state
-  local stage model id
-  while IFS=$'\t' read -r stage model id; do
-    printf '%s\t%s\t%s\t%s\n' "$stage" "$model" "$id" "$(state_of "$stage" "$model" "$id")"
+  local stage model id time record state trained=""
+  while IFS=$'\t' read -r stage model id time _ record; do
+    state=$(state_of "$id" "$time" "$record") || exit 2
+    if [ "$stage" = train ]; then trained="$model $time"; fi
+    # How embeddings ended that were asked for before the last training says nothing any more.
+    if [[ $trained == "$model "* && "$model $time" < $trained ]] && ! is_underway "$state"; then continue; fi
+    printf '%s\t%s\t%s\t%s\n' "$stage" "$model" "$id" "$state"
   done < <(jobs_of "${1:-}")
 }
 
 logs_of() { ls -t logs/*-"$1".out logs/*-"$1"_*.out 2> /dev/null; }  # id: its log files, the newest first
 
 status() {
-  local stage model id state log made
+  local stage model id state log made found
+  found=$(state "${1:-}") || exit 2
   [ -s "$LEDGER" ] || echo "no job was submitted by make here yet"
-  while IFS=$'\t' read -r stage model id state; do
+  while IFS=$'\t' read -r stage model id state && [ -n "$id" ]; do
     printf '%-6s %-8s job %-9s %s\n' "$stage" "$model" "$id" "$state"
     squeue -h -j "$id" -o '         %T for %M of %l, %r' 2> /dev/null | sort | uniq -c | sort -rn | sed 's/^ *\([0-9]*\) */         \1 × /' | head -n 3
     log=$(logs_of "$id" | head -n 1)
     if [ -n "$log" ]; then printf '         %s: %s\n' "$log" "$(last_line "$log")"
-    elif ! is_underway "$state"; then echo "         no log: the folder logs was missing when it started"; fi
-  done < <(state "${1:-}")
+    elif [[ $state == *FAILED* ]]; then echo "         no log: the folder logs was missing when it started"; fi
+  done <<< "$found"
   for made in output/models/*/training.json; do [ -e "$made" ] && echo "model  $(dirname "$made"): complete"; done
   for made in output/embeddings/*/; do [ -d "$made" ] && echo "embeddings ${made%/}: $(decades_in "$made")"; done
   return 0
@@ -238,10 +290,15 @@ logs() {  # model [follow]
 }
 
 cancel() {  # [model]: those that wait for another job first
-  local stage model id state some=""
-  while IFS=$'\t' read -r stage model id state; do
-    if is_underway "$state"; then scancel "$id" && echo "cancelled job $id ($stage $model)" && some=yes; fi
-  done < <(state "${1:-}" | sort)
+  local stage model id state found some="" said left=""
+  found=$(state "${1:-}" | sort) || exit 2
+  while IFS=$'\t' read -r stage model id state && [ -n "$id" ]; do
+    if ! is_underway "$state"; then continue; fi
+    some=yes
+    if said=$(scancel "$id" 2>&1) || [[ $said == *"already comp"* ]]; then echo "cancelled job $id ($stage $model)"
+    else left="job $id ($stage $model) was not cancelled ($(tail -n 1 <<< "$said")): try again, or ask its owner, see squeue"; fi
+  done <<< "$found"
+  [ -z "$left" ] || fail "$left"
   [ -n "$some" ] || echo "no job of ${1:-this project} is waiting or running"
 }
 

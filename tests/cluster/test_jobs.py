@@ -151,7 +151,8 @@ def test_a_failing_training_takes_the_jobs_that_wait_for_it_along(sent):
     assert sent.until_ended(train) == "FAILED"
     assert sent.until_ended(apply) == "CANCELLED"
     sent.make("wait", "EVERY=1", fails=f"train job {train} FAILED")
-    assert "no column paperId" in sent.make("logs") and "FAILED" in sent.make("status")
+    said = sent.make("status")
+    assert "no column paperId" in sent.make("logs") and "FAILED" in said and "folder logs was missing" not in said
     assert sent.delta("squeue -h") == ""
 
 
@@ -291,3 +292,25 @@ def test_paraphrases_from_a_server_inside_the_job(sent, environment):
     file.write_text(edited.replace(server, "SERVER=(false)"))
     job = sent.submit("slurm/paraphrase_local.slurm", "tiny")
     assert sent.until_ended(job) == "FAILED" and f"the server ended: see logs/server-{job}.out" in sent.log(job)
+
+    # Told to stop, the generator lets the calls under way end: until then the server stays, and only then the job ends.
+    file.write_text(edited)
+    (sent.far / "synthetic_data_generator.py").write_text(
+        """import os, signal, sys, time, urllib.request
+def stop(*_):
+    time.sleep(2)
+    urllib.request.urlopen(os.environ["OPENAI_BASE_URL"] + "/models")
+    print("the calls under way have ended", flush=True)
+    os._exit(143)
+signal.signal(signal.SIGTERM, stop)
+print("asking", flush=True)
+while not os.environ.get("SLURM_RESTART_COUNT"):
+    time.sleep(0.1)
+"""
+    )
+    job = sent.submit("slurm/paraphrase_local.slurm", "tiny")
+    sent.until(lambda: "asking" in sent.log(job))
+    sent.delta(f"scancel --batch --signal=USR1 {job}")
+    assert sent.until_ended(job) == "COMPLETED", sent.log(job)
+    said = sent.log(job)
+    assert 0 < said.find("the calls under way have ended") < said.find("goes on in a new run"), said
