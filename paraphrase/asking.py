@@ -446,12 +446,12 @@ class Asker:
     async def give_up(self, request: Request, body: dict, fault: Fault) -> bool:
         """Journal that a row got no reply, as a try; the next run asks again. Stop where the fault is no row's own."""
         self.unanswered += 1
-        self.barren += 1
-        await self.keep(entry_of(request, f"no reply: {fault.reason}", body, self.where))
         if self.unanswered >= DEAD and fault.reason == NO_REPLY:
             raise Stop(f"{self.where} answers with a page, not with a completion; check --base-url.")
         if self.unanswered >= DEAD and fault.reason == CUT_OFF:
             raise Stop(no_server(self.where))
+        self.barren += 1
+        await self.keep(entry_of(request, f"no reply: {fault.reason}", body, self.where))
         return False
 
     def check_barren(self, reason: str) -> None:
