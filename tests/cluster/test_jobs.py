@@ -221,7 +221,7 @@ def test_submitted_from_another_folder_is_one_sentence(sent):
     [
         (["DELTA_ACCOUNT=nobody"], "account 'nobody'"),
         (["DELTA_PARTITION=gpuB200"], "partition 'gpuB200'"),
-        (["TRAIN_SBATCH=--time=72:00:00"], "--time=72:00:00 is over the 2-00:00:00 of partition gpuA100x4"),
+        (["TRAIN_SBATCH=--time=72:00:00"], "--time=3-00:00:00 is over the 2-00:00:00 of partition gpuA100x4"),
         (["TRAIN_SBATCH=--gpus-per-node=5"], "Slurm refuses the job"),
         (["TRAIN_SBATCH=--constraint=nowhere"], "Slurm refuses the job"),
         (["BASE_MODEL=no/such-model"], "--base-model no/such-model can't be loaded"),
