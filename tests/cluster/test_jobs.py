@@ -269,7 +269,7 @@ def test_on_the_cluster_itself_the_same_targets_submit_directly(sent):
     assert "submitted job" in sent.delta("make train 2>&1")
     sent.delta("make apply wait EVERY=1 2>&1")
     assert "6 decades, complete" in sent.delta("make status")
-    assert "are here already" in sent.delta("make pull-embeddings 2>&1")
+    assert "is here already" in sent.delta("make pull-embeddings 2>&1")
     record = json.loads((sent.far / "output/models/nopara/training.json").read_text())
     assert record["commit"]  # from the note that make sync-delta left: there is no git folder
 
