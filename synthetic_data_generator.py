@@ -26,9 +26,10 @@ from pathlib import Path
 
 import corpus
 from corpus import InputError, log
+from paraphrase import batch
 from paraphrase.asking import Stop, ask, clock, cost_of, dollars, is_openai, money, server_address
 from paraphrase.journal import Journal
-from paraphrase.plan import Request, plan, wording
+from paraphrase.plan import FLAGGED, Request, plan, wording
 from paraphrase.prompts import Prompt, read_prompts
 
 EXAMPLE = "python synthetic_data_generator.py -d training_pairs_final_set.tsv -o training_pairs_paraphrased.tsv"
@@ -120,7 +121,7 @@ def show_estimate(counts: Counter, journal: Journal, args) -> None:
     ends = PRICES.get(args.model, (0, 0, None))[2]
     lines = [(f"{args.datasource}", f"{counts['rows']:,} rows")]
     for category in corpus.CATEGORIES:
-        to_do = "to be paraphrased" if category in ("single-synthetic", "synthetic-pair") else "as they are"
+        to_do = "to be paraphrased" if category in FLAGGED else "as they are"
         lines.append((f"  {category}", f"{counts[category]:,}, {to_do}"))
     kept = f"{counts['done']:,} of {counts['flagged']:,} rows" if counts["flagged"] else "nothing to paraphrase"
     lines.append(("paraphrases that are there", kept))
@@ -147,7 +148,7 @@ def price_line(told: dict, price: tuple[float, float] | None, args) -> str:
     if price is None:
         return "not known for this model and server; --price IN/OUT names it"
     amount, source = cost_of(told["tokens_in"], told["tokens_out"], price), f"list of {PRICES_OF}"
-    at_half = f"; {dollars(amount / 2)} with --batch submit" if args.at_openai else ""
+    at_half = f"; {dollars(amount * batch.DISCOUNT)} with --batch submit" if args.at_openai else ""
     rate = f"at ${price[0]:.2f} in and ${price[1]:.2f} out a million, {'--price' if args.price else source}"
     return f"{dollars(amount)} ({rate}){at_half}"
 
@@ -291,7 +292,7 @@ def summary(args, journal: Journal, lacking: Counter, started: float) -> dict:
 
 def say_how_to_go_on(args, journal: Journal, lacking: Counter) -> None:
     """Print the one sentence for a run that leaves rows without a paraphrase."""
-    waiting = sum(batch.get("requests", 0) for batch in journal.open_batches())
+    waiting = sum(one.get("requests", 0) for one in journal.open_batches())
     if waiting:
         remedy = f"{waiting} are in a batch: --batch status tells how far it is, --batch collect fetches it"
     elif lacking["used_up"] == lacking["rows"]:
@@ -399,8 +400,6 @@ def main(argv: list[str] | None = None) -> int:
         if args.preview:
             return show_preview(args, prompts, journal)
         if args.batch:
-            from paraphrase import batch
-
             status = batch.run(args, prompts, journal, price_of(args), missing(args, prompts, journal))
             if args.batch == "status" or status or journal.open_batches():
                 return status

@@ -420,14 +420,8 @@ class Asker:
         """Go on without a parameter, in this run and later ones, and say so once."""
         if parameter not in self.journal.refused:
             log.warning("the server refuses the parameter %s; going on without it", parameter)
-            note = {
-                "event": "parameter refused",
-                "param": parameter,
-                "asked_model": self.args.model,
-                "where": self.where,
-            }
             self.journal.refused.add(parameter)
-            await self.journal.append(note)
+            await self.journal.append(parameter_note(parameter, self.args.model, self.where))
 
     def slow_down(self, started: float, fault: Fault, attempt: int) -> None:
         """Start fewer calls, later. Stop where nothing came through for an hour."""
@@ -468,6 +462,11 @@ class Asker:
         self.interrupted = number
         log.warning("interrupted: waiting for %d replies under way (again to drop them)", self.gate.under_way)
         self.gate.stop()
+
+
+def parameter_note(parameter: str, model: str, where: str) -> dict:
+    """Return the journal entry that says that a model's server doesn't take a parameter."""
+    return {"event": "parameter refused", "param": parameter, "asked_model": model, "where": where}
 
 
 def pause_after(attempt: int) -> float:

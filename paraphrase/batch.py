@@ -27,6 +27,7 @@ from paraphrase.asking import (
     entry_of,
     fault_of,
     fault_of_status,
+    parameter_note,
     reply_entry,
     reply_of,
 )
@@ -371,6 +372,5 @@ def judge(answer: dict, request: Request, body: dict, args, journal: Journal, pr
     fault = fault_of_status(response["status_code"], error, body, where, body["model"])
     if fault.kind == "parameter" and fault.reason not in journal.refused:
         log.warning("the server refuses the parameter %s; going on without it", fault.reason)
-        note = {"event": "parameter refused", "param": fault.reason, "asked_model": body["model"], "where": where}
-        journal.write([note])
+        journal.write([parameter_note(fault.reason, body["model"], where)])
     return entry_of(request, fault.reason, body, where) if fault.kind == "refused" else None
