@@ -62,11 +62,8 @@ DRY_RUN ?=
 FOLLOW ?=
 
 # A comment behind a value leaves spaces at its end: OUTPUT = out  # mine
-override OUTPUT := $(strip $(OUTPUT))
-override METADATA := $(strip $(METADATA))
-override CHUNKS := $(strip $(CHUNKS))
-override TRAIN := $(strip $(TRAIN))
-override PARAPHRASE_SET := $(strip $(PARAPHRASE_SET))
+$(foreach name,OUTPUT METADATA CHUNKS TRAIN PARAPHRASE_SET DELTA DELTA_DIR DELTA_ACCOUNT DELTA_PARTITION CAMPUS SSH,\
+  $(eval override $(name) := $$(strip $$($(name)))))
 $(foreach name,OUTPUT METADATA CHUNKS,$(if $(filter 1,$(words $($(name)))),,\
   $(error $(name) is '$($(name))'; it must be one name without spaces)))
 PERCENTAGES := $(foreach digit,0 1 2 3 4 5 6 7 8 9,para$(digit)%)

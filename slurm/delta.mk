@@ -3,10 +3,6 @@
 
 .PHONY: connect setup-delta sync-delta preflight train apply status logs cancel wait pull-model pull-embeddings
 
-# A comment behind a value leaves spaces at its end.
-$(foreach name,DELTA DELTA_DIR DELTA_ACCOUNT DELTA_PARTITION CAMPUS SSH,\
-  $(eval override $(name) := $$(strip $$($(name)))))
-
 # Names on the cluster are those of the job files, whatever they are here; on the cluster itself they are the same.
 FAR_OUTPUT = $(if $(DELTA),output,$(OUTPUT))
 given = $(if $(filter $(1),$(GIVEN)),$(2))
