@@ -27,23 +27,25 @@ NOT_ENDED='PENDING|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|REQUEUE[A-Z_]*|RESIZ
 is_underway() { grep -qE "$NOT_ENDED" <<< "$1"; }
 
 state_of() {  # id time record: one word, or for an array the count of each state
-  local said states accounted fault=""
-  said=$(squeue -h -r -t all -j "$1" -o %T 2>&1) || fault=$said
-  states=$(grep -xE '[A-Z_]+' <<< "$said")
-  if ! is_underway "$states"; then
-    # Slurm forgets each ended task of an array after minutes; accounting, where there is any, does not.
-    accounted=$(sacct -n -X -P -j "$1" -o State 2> /dev/null | cut -d ' ' -f 1)
+  local said tasks accounted fault=""
+  said=$(squeue -h -r -t all -j "$1" -o '%i %T' 2>&1) || fault=$said
+  tasks=$(grep -xE '[0-9_]+ [A-Z_]+' <<< "$said")
+  if ! is_underway "$tasks"; then
+    # Slurm forgets each ended task of an array after minutes; accounting, where there is any, does not, but on a busy
+    # cluster learns of an end seconds late: each task by its own number, from both.
+    accounted=$(sacct -n -X -P -j "$1" -o JobID,State 2> /dev/null | tr '|' ' ' | cut -d ' ' -f 1,2)
     case $fault in
       "") ;;
-      *"Invalid job id"*) accounted=$(sed -E "s/^($NOT_ENDED)\$/UNKNOWN/" <<< "$accounted") ;;  # its end was missed
+      *"Invalid job id"*) accounted=$(sed -E "s/ ($NOT_ENDED)\$/ UNKNOWN/" <<< "$accounted") ;;  # its end was missed
       *) [ -n "$accounted" ] || fail "Slurm does not answer ($(tail -n 1 <<< "$said")); run the same command again later" ;;
     esac
-    if [ -n "$accounted" ]; then states=$accounted
-    elif ! grep -qvxE 'COMPLETED|' <<< "$states"; then states=UNKNOWN; fi
+    if [ -n "$accounted" ]; then
+      tasks=$(awk 'NF { last[$1] = $2 } END { for (task in last) print task, last[task] }' <<< "$tasks"$'\n'"$accounted")
+    elif ! grep -qvE ' COMPLETED$|^$' <<< "$tasks"; then tasks="$1 UNKNOWN"; fi
     # The record is written last: where the job's work was finished by hand, it is newer, too.
-    if ! is_underway "$states" && grep -qvx COMPLETED <<< "$states" && is_newer "$3" "$2"; then states=COMPLETED; fi
+    if ! is_underway "$tasks" && grep -qv ' COMPLETED$' <<< "$tasks" && is_newer "$3" "$2"; then tasks="$1 COMPLETED"; fi
   fi
-  sort <<< "$states" | uniq -c | awk '{ printf "%s%s", (NR > 1 ? "," : ""), ($1 > 1 ? $2 "×" $1 : $2) }'
+  cut -d ' ' -f 2 <<< "$tasks" | sort | uniq -c | awk '{ printf "%s%s", (NR > 1 ? "," : ""), ($1 > 1 ? $2 "×" $1 : $2) }'
 }
 
 is_newer() { [ -e "$1" ] && [[ ! $(date -u -r "$1" +%FT%TZ) < $2 ]]; }  # file time

@@ -94,7 +94,9 @@ def test_wait_believes_neither_a_forgotten_failure_nor_one_that_was_mended(light
         said = light.delta(f"SLURM_CONF={down} timeout 60 bash slurm/jobs.sh state nopara 2>&1; echo status $?")
         assert "Slurm does not answer" in said and said.endswith("status 2"), said
         light.delta("touch go")
-        light.make("wait", "EVERY=1", fails=f"apply job {array} COMPLETED×2,FAILED")
+        # On a busy machine accounting may not know one of the completed tasks yet, of which squeue has forgotten all.
+        said = light.make("wait", "EVERY=1", fails=f"apply job {array} COMPLETED")
+        assert ",FAILED" in said
     without = f"SLURM_CONF={no_accounting} bash slurm/jobs.sh state nopara"
     assert f"{array}\tUNKNOWN" in light.delta(without)
     manifest = "output/embeddings/nopara/manifest.json"
