@@ -4,7 +4,8 @@ Reads a pair table (paperId, year, anchor, positive, category), paraphrased wher
 Tunes the base model with Multiple Negatives Ranking Loss, holding out whole documents, and scores it on their
 pairs before and after. Writes <outputdir>/final (loadable by SentenceTransformer), checkpoints beside it, and
 last <outputdir>/training.json: arguments, versions, counts, loss, scores, held-out documents. The defaults are
-the published recipe's. No passage of the corpus goes into the model's folder.
+explained in benchmarks/TUNING.md; --recipe replication has the published ones. No passage of the corpus goes into
+the model's folder.
 
 Told to stop by SIGUSR1 or SIGTERM (Slurm, before it ends a job) or Ctrl-C, it finishes the step, writes a
 checkpoint and <outputdir>/stopped.json and exits with status 75; --resume goes on from there. Under torchrun it
@@ -13,11 +14,10 @@ trains on several GPUs, which share each batch: the same batches and negatives a
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import random
-import re
-import shutil
 import signal
 import sys
 import time
@@ -26,53 +26,53 @@ from pathlib import Path
 
 import corpus
 from corpus import InputError, log
+from tuning.folder import (
+    STOPPED,
+    WHOLE,
+    BestEpoch,
+    check_output,
+    newest_whole_checkpoint,
+    save_final,
+    start_anew,
+    write_model_card,
+)
+from tuning.split import read_training_pairs, split_rows
+from tuning.stopping import Stopped, StopSignals
 
 EXAMPLE = "python TuneEmbeddings.py -d training_pairs_paraphrased.tsv -o models/para10"
 
 BASE_MODEL = "sentence-transformers/all-distilroberta-v1"
 FALSE_PARTNERS = 5  # a held-out anchor is scored against its positive and so many others
 WARMUP = 0.1  # share of the steps in which the learning rate rises
+# What decides the result, by recipe; any flag of its own name goes before.
+RECIPES = {
+    "default": {
+        "epochs": 3,
+        "batch_size": 80,
+        "learning_rate": 5e-5,
+        "same_document": "mask",
+        "batches": "any",
+        "symmetric": True,
+        "keep": "last",
+    },
+    # The published script drew its batches in document order, the same in every epoch, by a fault of its library; here
+    # they are shuffled, and held out are documents, not pairs.
+    "replication": {
+        "epochs": 9,
+        "batch_size": 80,
+        "learning_rate": 5e-5,
+        "same_document": "allow",
+        "batches": "any",
+        "symmetric": False,
+        "keep": "last",
+    },
+}
 LOSS_POINTS = 100  # points of the loss curve, about
 CHECKPOINTS_KEPT = 2  # the newest may be torn by a kill; the one before it is whole
-RECIPE = "recipe.json"  # what the checkpoints beside it were made with
-WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
-STOPPED = "stopped.json"  # says that the training below ended on a signal and waits to be gone on with
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command again goes on
 
 
 # ---------------------------------------------------------------- the pairs
-
-
-def read_training_pairs(path: str, limit: int | None) -> list[dict[str, str]]:
-    """Read the pair table. InputError where a cell or a synthetic pair still waits for its paraphrase."""
-    rows = corpus.read_pairs(path)[:limit]
-    if not rows:
-        raise InputError(f"{path} holds no pair; make it again with its script.")
-    for number, row in enumerate(rows, start=1):
-        waits = corpus.TO_GENERATE in (row["anchor"], row["positive"])
-        if waits or (row["category"] == "synthetic-pair" and "system_prompt" not in row):
-            raise InputError(
-                f"{path}, pair {number} ({row['paperId']}): {row['category']} without its paraphrase; "
-                "run synthetic_data_generator.py on the table first."
-            )
-    return rows
-
-
-def is_held_out(paper_id: str, share: float, split_seed: int) -> bool:
-    """Tell whether a document is kept from training: the same answer for every pair table and training seed."""
-    return random.Random(f"held out {split_seed} {paper_id}").random() < share
-
-
-def split_by_document(rows: list[dict], share: float, split_seed: int) -> tuple[list[dict], list[dict]]:
-    """Return training rows and held-out rows; no document has pairs in both."""
-    held = {row["paperId"] for row in rows if is_held_out(row["paperId"], share, split_seed)}
-    train_rows = [row for row in rows if row["paperId"] not in held]
-    if share > 0 and (not held or not train_rows):
-        raise InputError(
-            f"--eval-fraction {share:g} puts {len(held)} of {len({r['paperId'] for r in rows})} documents aside; "
-            "choose a fraction that leaves some on either side."
-        )
-    return train_rows, [row for row in rows if row["paperId"] in held]
 
 
 def binary_evaluator(rows: list[dict], split_seed: int):
@@ -101,49 +101,6 @@ def score(model, evaluator, autocast) -> dict[str, float] | None:
         measured = evaluator(model)
     names = {"cosine_accuracy": "accuracy", "cosine_f1": "f1", "cosine_ap": "average_precision"}
     return {name: round(float(measured[key]), 4) for key, name in names.items()}
-
-
-# ---------------------------------------------------------------- signals
-
-
-class Stopped(Exception):
-    """A signal asked for the end. The message says where training stands."""
-
-
-class StopSignals:
-    """Takes the signals that announce an end: while training they are remembered, at other times they raise Stopped."""
-
-    def __init__(self):
-        self.received: str | None = None
-        self.training = False
-
-    def __enter__(self):
-        numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
-        self.handlers_before = {number: signal.signal(number, self.take) for number in numbers}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self.handlers_before.items():
-            signal.signal(number, handler)
-
-    def take(self, number, frame):
-        """Handle a signal; a second Ctrl-C doesn't wait for the end of the step."""
-        self.received = signal.Signals(number).name
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if not self.training:
-            raise Stopped(f"stopped by {self.received}")
-
-    def agreed(self, device) -> bool:
-        """Tell whether any process was signalled: all must leave the training after the same step."""
-        import torch
-        from torch import distributed
-
-        if not distributed.is_initialized():
-            return self.received is not None
-        flag = torch.tensor(int(self.received is not None), device=device)
-        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
-        return bool(flag)
 
 
 # ---------------------------------------------------------------- device, processes, precision
@@ -204,80 +161,9 @@ def autocasting(device: str, precision: str):
 
 def recipe_of(args) -> dict:
     """Return all that decides what the model becomes; a checkpoint is continued only under the same recipe."""
-    names = ("base_model", "epochs", "batch_size", "learning_rate", "max_seq_length", "precision", "limit")
-    names += ("eval_fraction", "split_seed", "seed")
+    names = ("base_model", *RECIPES["default"], "mini_batch_size", "scale", "matryoshka", "max_seq_length", "prompt")
+    names += ("precision", "limit", "eval_fraction", "split_seed", "hold_out_by", "seed")
     return {"pairs_sha256": corpus.file_digest(args.datasource), **{name: getattr(args, name) for name in names}}
-
-
-def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> bool:
-    """Return whether the finished model of this very recipe is there already.
-
-    Raises:
-        InputError: the folder holds another training, or an unfinished one and neither flag says what to do.
-    """
-    if overwrite:
-        return False
-    if not (folder / RECIPE).exists():
-        if earlier_products(folder):
-            raise InputError(f"{folder} holds a model of unknown settings; choose another -o, or --overwrite it.")
-        return False
-    before = corpus.read_json(folder / RECIPE)
-    changed = [name for name, value in recipe.items() if before.get(name) != value]
-    if changed:
-        what = "; ".join(
-            "other pairs" if name == "pairs_sha256" else f"{name} {before.get(name)} → {recipe[name]}"
-            for name in changed
-        )
-        raise InputError(
-            f"{folder} holds a training with other settings ({what}); choose another -o, move or delete the folder, or "
-            "pass --overwrite."
-        )
-    if (folder / corpus.TRAINING_RECORD).exists() and (folder / "final").is_dir():
-        return True
-    if checkpoints(folder) and not resume:
-        raise InputError(f"{folder} holds an unfinished training; pass --resume to go on or --overwrite to delete it.")
-    return False
-
-
-def earlier_products(folder: Path) -> list[Path]:
-    """Return what an earlier training left in the folder, but for its recipe."""
-    products = [folder / corpus.TRAINING_RECORD, folder / "final", folder / STOPPED, *checkpoints(folder)]
-    return [path for path in products if path.exists()]
-
-
-def start_anew(folder: Path, recipe: dict) -> None:
-    """Delete an earlier training and write the new recipe; the old one stays until all it tells about is gone."""
-    for old in earlier_products(folder):
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
-    corpus.write_json(folder / RECIPE, recipe)
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoint folders, whole or torn, by step."""
-    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
-
-
-def newest_whole_checkpoint(folder: Path) -> Path | None:
-    """Return the last checkpoint that was written to its end, and delete torn ones after it."""
-    for path in reversed(checkpoints(folder)):
-        if (path / WHOLE).exists():
-            return path
-        shutil.rmtree(path)
-    return None
-
-
-def write_model_card(folder: Path, recipe: dict) -> None:
-    """Write a README.md without a word of the corpus; the library's own card quotes training passages."""
-    base = Path(recipe["base_model"]).name
-    settings = "".join(f"| {name} | {base if name == 'base_model' else value} |\n" for name, value in recipe.items())
-    (folder / "README.md").write_text(
-        "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n---\n\n"
-        f"# {base}, tuned on a corpus\n\nMade by TuneEmbeddings.py with Multiple Negatives Ranking Loss. "
-        "Load it with `SentenceTransformer(path)`. training.json, one folder up, has counts and scores.\n\n"
-        f"| setting | value |\n|---|---|\n{settings}",
-        encoding="utf-8",
-    )
 
 
 # ---------------------------------------------------------------- training
@@ -311,20 +197,66 @@ def check_length(model, asked: int | None) -> None:
         raise InputError(f"--max-seq-length {asked}: this model has positions for {longest} tokens at most.")
 
 
+def document_numbers(rows: list[dict]) -> list[int]:
+    """Return for each row a number that stands for its document."""
+    number_of = {paper_id: i for i, paper_id in enumerate(dict.fromkeys(row["paperId"] for row in rows))}
+    return [number_of[row["paperId"]] for row in rows]
+
+
+def batch_keys(rows: list[dict], documents: list[int] | None) -> list[set]:
+    """Return for each row what must not meet in a batch: its texts, and with `documents` its document."""
+    own = [set()] * len(rows) if documents is None else [{number} for number in documents]
+    return [{row["anchor"], row["positive"]} | document for row, document in zip(rows, own)]
+
+
+def count_truncated(model, rows: list[dict]) -> int:
+    """Return how many of the rows' distinct texts have more tokens than the model will read."""
+    texts = sorted({row[name] for row in rows for name in ("anchor", "positive")})
+    prompt, truncated = own_prompt(model) or "", 0
+    for start in range(0, len(texts), 10_000):
+        part = [prompt + text for text in texts[start : start + 10_000]]
+        truncated += sum(len(ids) > model.max_seq_length for ids in model.tokenizer(part, verbose=False)["input_ids"])
+    if truncated:
+        log.warning(
+            "%d of %d passages are longer than %d tokens and are cut", truncated, len(texts), model.max_seq_length
+        )
+    return truncated
+
+
+def set_prompt(model, prompt: str | None) -> None:
+    """Make the model put a text before each passage, in training and whenever the tuned model is used."""
+    if prompt is not None:
+        model.prompts, model.default_prompt_name = {"passage": prompt}, "passage"
+    elif any(model.prompts.values()) and model.default_prompt_name is None:
+        known = "; ".join(f"{name}: {text!r}" for name, text in model.prompts.items() if text)
+        log.warning("this model was trained with prompts (%s), and none is used; see --prompt", known)
+
+
+def own_prompt(model) -> str | None:
+    """Return the text that the model puts before whatever it embeds, None where there is none."""
+    return model.prompts.get(model.default_prompt_name)
+
+
 def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict, state, callback):
     """Return a SentenceTransformerTrainer that writes no training text beside its checkpoints."""
     import torch
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    from tuning.batches import PairBatches
+    from tuning.loss import build_loss
+
+    documents = document_numbers(rows)
+    keys = batch_keys(rows, documents if args.same_document == "exclude" else None)
+    decades = [corpus.decade_of(corpus.whole_year(row)) for row in rows]
 
     class Trainer(SentenceTransformerTrainer):
         def add_model_card_callback(self, default_args_dict):
             """Collect no example rows for the library's card."""
 
         def get_batch_sampler(self, *sampler_args, **options):
-            self.sampler = super().get_batch_sampler(*sampler_args, **options)
+            self.sampler = PairBatches(*sampler_args, keys=keys, decades=decades, together=args.batches, **options)
             return self.sampler
 
         def _save(self, output_dir=None, state_dict=None):
@@ -335,9 +267,15 @@ def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict, s
     steps = args.epochs * -(-len(rows) // args.batch_size)
     trainer = Trainer(
         model=model,
-        args=training_arguments(args, model.device.type, precision, steps, state.num_processes),
-        train_dataset=Dataset.from_dict({name: [row[name] for row in rows] for name in ("anchor", "positive")}),
-        loss=MultipleNegativesRankingLoss(model, gather_across_devices=state.num_processes > 1),
+        args=training_arguments(args, own_prompt(model), model.device.type, precision, steps, state.num_processes),
+        train_dataset=Dataset.from_dict(
+            {
+                "anchor": [row["anchor"] for row in rows],
+                "positive": [row["positive"] for row in rows],
+                "label": documents,
+            }
+        ),
+        loss=build_loss(model, args, gather=state.num_processes > 1),
         callbacks=[callback],
     )
     callback.trainer = trainer
@@ -346,10 +284,9 @@ def build_trainer(model, rows: list[dict], args, precision: str, recipe: dict, s
     return trainer
 
 
-def training_arguments(args, device: str, precision: str, steps: int, processes: int):
+def training_arguments(args, prompt: str | None, device: str, precision: str, steps: int, processes: int):
     """Return the trainer's arguments; `steps` is about how many there will be."""
     from sentence_transformers import SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
     return SentenceTransformerTrainingArguments(
         output_dir=args.outputdir,
@@ -357,7 +294,7 @@ def training_arguments(args, device: str, precision: str, steps: int, processes:
         per_device_train_batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         warmup_steps=WARMUP,
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        prompts=prompt,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=device == "cpu",
@@ -373,11 +310,14 @@ def training_arguments(args, device: str, precision: str, steps: int, processes:
     )
 
 
-def follow_training(started: float, stop: StopSignals, is_main: bool):
+def follow_training(started: float, stop: StopSignals, is_main: bool, best: BestEpoch):
     """Return the trainer's callback: shows progress, stops on a signal, marks checkpoints that are whole on disk."""
+    import torch
     from torch import distributed
     from tqdm import tqdm
     from transformers import TrainerCallback
+
+    from tuning.loss import NonFiniteLoss
 
     class FollowTraining(TrainerCallback):
         stopped = False
@@ -404,9 +344,14 @@ def follow_training(started: float, stop: StopSignals, is_main: bool):
             if stop.agreed(arguments.device) and state.global_step < state.max_steps:
                 self.stopped = control.should_save = control.should_training_stop = True
 
-        def on_epoch_end(self, arguments, state, control, **_):
+        def on_epoch_end(self, arguments, state, control, model=None, **_):
             if self.stopped:
                 control.should_save = False  # saved after the step already
+            elif is_main:
+                best.consider(model, round(state.epoch))
+                left_out = len(self.trainer.sampler.left_out)
+                if left_out:
+                    log.info("epoch %d: %d pairs sat out, no batch being free of their texts", state.epoch, left_out)
 
         def on_log(self, arguments, state, control, logs=None, **_):
             if "loss" in (logs or {}):
@@ -416,7 +361,9 @@ def follow_training(started: float, stop: StopSignals, is_main: bool):
             self.bar.close()
             stop.training = False
 
-        def on_save(self, arguments, state, control, **_):
+        def on_save(self, arguments, state, control, model=None, **_):
+            if not all(torch.isfinite(weights).all() for weights in model.parameters()):
+                raise NonFiniteLoss
             if distributed.is_initialized():
                 distributed.barrier()  # each process writes its own random state
             whole = Path(arguments.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
@@ -426,16 +373,19 @@ def follow_training(started: float, stop: StopSignals, is_main: bool):
     return FollowTraining()
 
 
-def save_final(model, folder: Path, recipe: dict) -> None:
-    """Write <folder>/final beside its name and rename it."""
-    beside, final = folder / ".final.partial", folder / "final"
-    for old in (beside, final):
-        shutil.rmtree(old, ignore_errors=True)
-    model.save_pretrained(str(beside), create_model_card=False)
-    write_model_card(beside, recipe)
-    for path in beside.rglob("*.safetensors"):  # the library makes them readable by their owner alone
-        path.chmod((beside / "README.md").stat().st_mode)
-    beside.rename(final)
+def train(trainer, checkpoint: Path | None, folder: Path) -> int:
+    """Train to the end or the signal; return the number of steps. InputError where the loss becomes infinite or NaN."""
+    from tuning.loss import NonFiniteLoss
+
+    try:
+        return trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).global_step
+    except NonFiniteLoss:
+        kept = newest_whole_checkpoint(folder)
+        raise InputError(
+            f"the loss became infinite or NaN after step {trainer.state.global_step}"
+            f"{f'; {kept} is whole and kept' if kept else ''}; train anew with a lower --learning-rate than "
+            f"{trainer.args.learning_rate:g} or --precision fp32, into another -o or with --overwrite."
+        ) from None
 
 
 def loss_curve(history: list[dict]) -> list[dict]:
@@ -458,23 +408,52 @@ def parse_args(argv: list[str] | None = None):
     arguments = corpus.parser(__doc__, EXAMPLE)
     arguments.add_argument("-d", "--datasource", required=True, metavar="TSV", help="pair table, paraphrased")
     arguments.add_argument("-o", "--outputdir", required=True, metavar="FOLDER", help="where the model goes")
-    recipe = arguments.add_argument_group("recipe (the defaults are the published ones)")
+    recipe = arguments.add_argument_group("recipe")
     add = recipe.add_argument
+    add("--recipe", choices=RECIPES, default="default", help="replication: the published settings")
     add("--base-model", default=BASE_MODEL, metavar="MODEL", help="folder or hub name (default %(default)s)")
-    add("--epochs", type=corpus.positive_int, default=9, help="(default %(default)s)")
+    add("--epochs", type=corpus.positive_int, help=by_recipe("times that every pair is seen", "epochs"))
     add(
         "--batch-size",
         type=corpus.positive_int,
-        default=80,
-        help="pairs; the others' positives are an anchor's negatives (default %(default)s)",
+        help=by_recipe("pairs; the others' positives are an anchor's negatives", "batch_size"),
     )
-    add("--learning-rate", type=float, default=5e-5, help="at its highest (default %(default)s)")
+    add(
+        "--mini-batch-size",
+        type=corpus.positive_int,
+        metavar="PAIRS",
+        help="embed so many pairs of the batch at a time: batches larger than memory, a third more arithmetic",
+    )
+    add("--learning-rate", type=float, help=by_recipe("at its highest", "learning_rate"))
+    add(
+        "--same-document",
+        choices=("mask", "exclude", "allow"),
+        help=by_recipe("pairs of the anchor's document: no negatives, not in its batch, or as all", "same_document"),
+    )
+    add("--batches", choices=("any", "decade"), help=by_recipe("decade: of pairs of one decade", "batches"))
+    add(
+        "--symmetric",
+        action=argparse.BooleanOptionalAction,
+        help=by_recipe("find the anchor by its positive, too", "symmetric"),
+    )
+    add("--scale", type=float, default=20.0, help="factor of the cosines in the loss (default %(default)s)")
+    add(
+        "--matryoshka",
+        type=corpus.positive_int,
+        nargs="+",
+        metavar="DIMENSIONS",
+        help="train these first dimensions to serve alone, e.g. 768 256 128",
+    )
     add(
         "--max-seq-length",
         type=corpus.positive_int,
         metavar="TOKENS",
         help="cut passages here in training (default the model's)",
     )
+    add(
+        "--prompt", metavar="TEXT", help="put before every passage, where the base model needs it ('search_document: ')"
+    )
+    add("--keep", choices=("last", "best"), help=by_recipe("epoch; best: by documents set aside for that", "keep"))
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--seed", type=int, default=0, help="of the batches and dropout (default %(default)s)")
     add("--limit", type=corpus.positive_int, metavar="PAIRS", help="a trial: train on so many pairs")
@@ -488,6 +467,8 @@ def parse_args(argv: list[str] | None = None):
         help="of documents (default %(default)s)",
     )
     add("--split-seed", type=int, default=0, help="which documents; independent of --seed (default %(default)s)")
+    add("--hold-out-by", default="paperId", metavar="COLUMN", help="author: whole authors are held out; needs -t")
+    add("-t", "--metadatapath", metavar="TSV", help="metadata with that column")
     run = arguments.add_argument_group("run")
     run.add_argument(
         "--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one"
@@ -496,12 +477,21 @@ def parse_args(argv: list[str] | None = None):
     run.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint, if there is one")
     run.add_argument("--check", action="store_true", help="check pairs, base model and output folder; train nothing")
     run.add_argument("--overwrite", action="store_true", help="delete what an earlier training left in -o")
-    return arguments.parse_args(argv)
+    args = arguments.parse_args(argv)
+    for name, value in RECIPES[args.recipe].items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
 
 
-def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], list[dict]], stop: StopSignals) -> None:
+def by_recipe(text: str, name: str) -> str:
+    """Return a flag's help with its defaults."""
+    return f"{text} (default {RECIPES['default'][name]}; replication {RECIPES['replication'][name]})"
+
+
+def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], ...], stop: StopSignals) -> None:
     """Train, score before and after, write the model and its record. Raises Stopped on a signal."""
-    started, (train_rows, held_rows) = time.time(), rows
+    started, (train_rows, validation_rows, held_rows) = time.time(), rows
     device = pick_device(args.device)
     precision = pick_precision(args.precision, device)
     state = join_processes(device)
@@ -509,6 +499,7 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], list[dict]], 
     # In float32: some models are stored in half precision, in which they would train badly.
     model = load_model("--base-model", args.base_model, device, model_kwargs={"dtype": "float32"})
     check_length(model, args.max_seq_length)
+    set_prompt(model, args.prompt)
     own_length = model.max_seq_length
     log.info("%s on %d × %s in %s", args.base_model, state.num_processes, device, precision)
     if state.is_main_process:
@@ -526,13 +517,17 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], list[dict]], 
     before = score(model, evaluator, autocast)
     log.info("held-out documents, before: %s", before)
 
-    callback = follow_training(started, stop, state.is_main_process)
+    chooser = binary_evaluator(validation_rows, args.split_seed) if validation_rows else None
+    best = BestEpoch(folder, chooser and (lambda model: score(model, chooser, autocast)["average_precision"]))
+    callback = follow_training(started, stop, state.is_main_process, best)
     trainer = build_trainer(model, train_rows, args, precision, recipe, state, callback)
     model.max_seq_length = args.max_seq_length or own_length
-    steps = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).global_step
+    truncated = count_truncated(model, train_rows) if state.is_main_process else None
+    steps = train(trainer, checkpoint, folder)
     if callback.stopped:
         state.wait_for_everyone()
         raise Stopped(f"stopped by {stop.received} after step {steps} of {trainer.state.max_steps}, checkpoint written")
+    kept_epoch = best.restore(model)
     # Trained on passages cut short, it still embeds them whole.
     model.max_seq_length = max(own_length, model.max_seq_length)
     if not state.is_main_process:
@@ -546,9 +541,10 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], list[dict]], 
         "device": device,
         "processes": state.num_processes,
         "precision": precision,
-        "counts": counts_of(train_rows, held_rows),
+        "counts": counts_of(train_rows, held_rows) | {"truncated_passages": truncated},
         "steps": steps,
-        "scores": {"before": before, "after": after},
+        "kept_epoch": kept_epoch,
+        "scores": {"before": before, "after": after, "validation": best.scores},
         "loss_curve": loss_curve(trainer.state.log_history),
         "held_out_documents": sorted({row["paperId"] for row in held_rows}),
     }
@@ -564,7 +560,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             corpus.log_settings(args)
             rows = read_training_pairs(args.datasource, args.limit)
-            train_rows, held_rows = split_by_document(rows, args.eval_fraction, args.split_seed)
+            train_rows, validation_rows, held_rows = split_rows(args, rows)
             counts = counts_of(train_rows, held_rows)
             log.info("pairs: %(training_pairs)d to train on", counts)
             log.info("pairs: %(held_out_pairs)d of %(held_out_documents)d documents held out", counts)
@@ -581,7 +577,7 @@ def main(argv: list[str] | None = None) -> int:
                 check_length(load_model("--base-model", args.base_model, "cpu"), args.max_seq_length)
                 log.info("pairs, base model and output folder are fit for training")
                 return 0
-            tune(args, folder, recipe, (train_rows, held_rows), stop)
+            tune(args, folder, recipe, (train_rows, validation_rows, held_rows), stop)
         except Stopped as where:
             if corpus.is_main_process():
                 corpus.write_json(folder / STOPPED, {"signal": stop.received, "where": str(where)})

@@ -28,6 +28,8 @@ ACTIONS += ("pull-model", "pull-embeddings")
 CODE = (
     "*.py",
     "paraphrase/*.py",
+    "tuning/*.py",
+    "evaluation/*.py",
     "prompts.toml",
     "slurm/*",
     "Makefile",

@@ -15,6 +15,7 @@ import pytest
 
 import corpus
 import TuneEmbeddings as tune
+from tuning import split
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,20 +53,20 @@ def weights(folder):
 
 def test_documents_are_held_out_whole_and_the_same_for_every_table():
     rows = [{"paperId": f"d{i % 40}", "n": i} for i in range(200)]
-    train_rows, held_rows = tune.split_by_document(rows, 0.25, 0)
+    train_rows, held_rows = split.split_by_document(rows, 0.25, 0)
     train, held = ({row["paperId"] for row in part} for part in (train_rows, held_rows))
     assert not train & held and len(train | held) == 40 and 3 <= len(held) <= 18
     assert len(train_rows) + len(held_rows) == 200
     part = [row for row in rows if row["paperId"] < "d3"]
-    assert {row["paperId"] for row in tune.split_by_document(part, 0.25, 0)[1]} == {p for p in held if p < "d3"}
-    assert {row["paperId"] for row in tune.split_by_document(rows, 0.25, 1)[1]} != held
+    assert {row["paperId"] for row in split.split_by_document(part, 0.25, 0)[1]} == {p for p in held if p < "d3"}
+    assert {row["paperId"] for row in split.split_by_document(rows, 0.25, 1)[1]} != held
 
 
 def test_nothing_held_out_is_an_error_unless_asked_for():
     rows = [{"paperId": "a"}]
-    assert tune.split_by_document(rows, 0, 0) == (rows, [])
+    assert split.split_by_document(rows, 0, 0) == (rows, [])
     with pytest.raises(corpus.InputError, match="--eval-fraction 0.0001 puts 0 of 1 documents aside"):
-        tune.split_by_document(rows, 0.0001, 0)
+        split.split_by_document(rows, 0.0001, 0)
 
 
 def test_each_held_out_anchor_meets_its_positive_and_five_others():
@@ -290,11 +291,13 @@ def test_overwrite_deletes_nothing_before_the_base_model_is_loaded(trained, caps
     assert (folder / "final/model.safetensors").exists() and (folder / "training.json").exists()
 
 
-def test_the_published_recipe_is_the_default():
-    args = tune.parse_args(["-d", "pairs.tsv", "-o", "model"])
+def test_the_published_recipe_is_one_switch_and_flags_go_before_it():
+    args = tune.parse_args(["-d", "pairs.tsv", "-o", "model", "--recipe", "replication"])
     assert (args.base_model, args.batch_size, args.epochs) == ("sentence-transformers/all-distilroberta-v1", 80, 9)
-    arguments = tune.training_arguments(args, "cpu", "fp32", 100, 1)
-    assert (arguments.warmup_steps, arguments.batch_sampler) == (0.1, "no_duplicates")
+    assert (args.learning_rate, args.same_document, args.symmetric) == (5e-5, "allow", False)
+    assert tune.training_arguments(args, None, "cpu", "fp32", 100, 1).warmup_steps == 0.1
+    args = tune.parse_args(["-d", "p", "-o", "m", "--recipe", "replication", "--epochs", "2", "--symmetric"])
+    assert (args.epochs, args.symmetric, args.batch_size) == (2, True, 80)
 
 
 def test_roberta_has_two_positions_less_than_its_table():

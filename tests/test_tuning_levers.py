@@ -1,0 +1,224 @@
+"""The levers of TuneEmbeddings.py: batches and losses by hand, the split, the best epoch, a loss that explodes."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from test_tune import command, pairs, weights  # noqa: F401
+
+import corpus
+import TuneEmbeddings as tune
+from tuning import batches, loss, split
+
+# ---- the loss
+
+
+def unit(*rows):
+    vectors = torch.tensor(rows, dtype=torch.float64)
+    return (vectors / vectors.norm(dim=1, keepdim=True)).requires_grad_()
+
+
+def test_the_loss_of_two_pairs_by_hand():
+    anchors, positives = unit([1, 0], [0, 1]), unit([1, 0], [1, 1])
+    own, half = torch.arange(2), 0.5**0.5
+    # Cosines [[1, √½], [0, √½]], scale 1.
+    one_way = (-np.log(np.e / (np.e + np.exp(half))) - np.log(np.exp(half) / (1 + np.exp(half)))) / 2
+    assert loss.ranking_loss(anchors, positives, None, own, 1.0, False).item() == pytest.approx(one_way)
+    back = (-np.log(np.e / (np.e + 1)) - np.log(np.exp(half) / (2 * np.exp(half)))) / 2
+    both = loss.ranking_loss(anchors, positives, None, own, 1.0, True).item()
+    assert both == pytest.approx((one_way + back) / 2)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_masked_pairs_of_one_document_neither_push_nor_pull_each_other(symmetric):
+    """Pairs 0 and 1 are of document 7. By hand, d loss/d cos(a_i, p_j) = scale · (softmax_ij − [i = j]) / pairs."""
+    torch.manual_seed(0)
+    anchors, positives = (torch.randn(3, 5, dtype=torch.float64) for _ in range(2))
+    anchors, positives = (torch.nn.functional.normalize(x).requires_grad_() for x in (anchors, positives))
+    documents, scale = torch.tensor([7, 7, 8]), 3.0
+    value = loss.ranking_loss(anchors, positives, documents, torch.arange(3), scale, symmetric)
+    gradient = torch.autograd.grad(value, [anchors, positives])
+
+    cosines = (anchors @ positives.T).detach()
+    allowed = torch.tensor([[1, 0, 1], [0, 1, 1], [1, 1, 1]], dtype=torch.float64)
+    by_cosine = torch.zeros(3, 3, dtype=torch.float64)
+    for matrix, turn in ((cosines, False), (cosines.T, True))[: 1 + symmetric]:
+        weights = torch.exp(scale * matrix) * allowed
+        part = scale * (weights / weights.sum(dim=1, keepdim=True) - torch.eye(3)) / 3
+        by_cosine += part.T if turn else part
+    by_cosine /= 1 + symmetric
+    assert by_cosine[0, 1] == by_cosine[1, 0] == 0
+
+    def through_cosine(own, other, by):
+        """d cos(u, v)/du = v − cos(u, v) u for unit vectors."""
+        return by @ other - (by * (own @ other.T)).sum(dim=1, keepdim=True) * own
+
+    expected = (through_cosine(anchors, positives, by_cosine), through_cosine(positives, anchors, by_cosine.T))
+    for found, by_hand in zip(gradient, expected):
+        torch.testing.assert_close(found, by_hand.detach())
+
+
+def test_the_cached_loss_is_the_same_loss_with_the_same_gradient(tiny_encoder):
+    from sentence_transformers import SentenceTransformer
+
+    texts = [[f"w{i} w{i + 1} w{i + 2}" for i in range(k, k + 7)] for k in (0, 50)]
+    labels = torch.tensor([1, 1, 2, 3, 3, 3, 4])
+
+    def gradient(build, **options):
+        model = SentenceTransformer(str(tiny_encoder), device="cpu")
+        model.eval()  # without dropout
+        built = build(model, scale=20.0, symmetric=True, mask=True, gather=False, **options)
+        value = built([model.preprocess(column) for column in texts], labels)
+        value.backward()
+        return value.item(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    plain, cached = gradient(loss.MaskedRankingLoss), gradient(loss.CachedMaskedRankingLoss, mini_batch_size=3)
+    assert plain[0] == pytest.approx(cached[0], rel=1e-5) and plain[1].keys() == cached[1].keys()
+    for name, value in plain[1].items():
+        torch.testing.assert_close(value, cached[1][name], rtol=1e-3, atol=1e-6)
+
+
+# ---- the batches
+
+
+def test_no_text_and_on_request_no_document_twice_in_a_batch():
+    rows = [{"anchor": f"a{i % 30}", "positive": f"p{i}", "paperId": f"d{i % 9}"} for i in range(90)]
+    for exclude in (False, True):
+        documents = tune.document_numbers(rows)
+        keys = tune.batch_keys(rows, documents if exclude else None)
+        filled, left = batches.fill_batches(batches.pair_order([0] * 90, "any", random.Random(1)), keys, 8, False)
+        assert sorted([row for batch in filled for row in batch] + left) == list(range(90)) and len(left) <= 8
+        for batch in filled:
+            assert len({rows[i]["anchor"] for i in batch}) == len(batch) <= 8
+            assert not exclude or len({documents[i] for i in batch}) == len(batch)
+
+
+def test_batches_of_one_decade_but_for_the_remainders():
+    decades = [1900] * 20 + [1910] * 7 + [1920] * 21
+    filled, left = batches.fill_batches(
+        batches.pair_order(decades, "decade", random.Random(0)), [{i} for i in range(48)], 8, False
+    )
+    assert not left and len(filled) == 6
+    kinds = [len({decades[i] for i in batch}) for batch in filled]
+    assert kinds.count(1) >= 4 and max(kinds) <= 3
+
+
+def sampler(seed=0, drop_last=False):
+    rows = [{"x": i} for i in range(50)]
+    return batches.PairBatches(
+        rows, 8, drop_last, seed=seed, keys=[{i} for i in range(50)], decades=[0] * 50, together="any"
+    )
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    built = sampler()
+    first, again = list(built), list(built)
+    built.set_epoch(1)
+    assert first == again != list(built) and first != list(sampler(seed=1))
+    assert len(first) == len(built) == 7
+    assert len(list(sampler(drop_last=True))) == 6 and {len(batch) for batch in sampler(drop_last=True)} == {8}
+
+
+# ---- the split
+
+
+def table(tmp_path, rows):
+    corpus.write_pairs(tmp_path / "t.tsv", [dict(zip(corpus.PAIR_COLUMNS, row)) for row in rows])
+    return ["-d", str(tmp_path / "t.tsv"), "-o", str(tmp_path / "m"), "--eval-fraction", "0.3"]
+
+
+def split_of(words, *more):
+    args = tune.parse_args([*words, *more])
+    return split.split_rows(args, tune.read_training_pairs(args.datasource, None))
+
+
+def test_a_text_of_a_held_out_document_is_not_trained_on(tmp_path, caplog):
+    rows = [(f"d{i}", 1900, f"anchor {i}", f"positive {i}", "successive") for i in range(40)]
+    held = {row["paperId"] for row in split_of(table(tmp_path, rows))[2]}
+    train = next(f"d{i}" for i in range(40) if f"d{i}" not in held)
+    reprint = f"anchor  {next(iter(held))[1:]}"  # spaces apart
+    rows += [(train, 1900, reprint, "something else", "successive")]
+    train_rows, _, held_rows = split_of(table(tmp_path, rows))
+    texts = [{" ".join(r[c].split()) for r in part for c in ("anchor", "positive")} for part in (train_rows, held_rows)]
+    assert texts[0].isdisjoint(texts[1]) and len(train_rows) + len(held_rows) == 40
+    assert "1 training pairs left out" in caplog.text
+
+
+def test_whole_authors_are_held_out_on_request(tmp_path):
+    rows = [(f"d{i}", 1900, f"a {i}", f"p {i}", "successive") for i in range(40)]
+    metadata = tmp_path / "meta.tsv"
+    metadata.write_text("paperId\tyear\tauthor\n" + "".join(f"d{i}\t1900\tauthor {i // 4}\n" for i in range(40)))
+    words = [*table(tmp_path, rows), "--hold-out-by", "author"]
+    train_rows, _, held_rows = split_of(words, "-t", str(metadata))
+    authors = [{int(row["paperId"][1:]) // 4 for row in part} for part in (train_rows, held_rows)]
+    assert authors[0].isdisjoint(authors[1]) and len(authors[0] | authors[1]) == 10
+    with pytest.raises(corpus.InputError, match="needs the metadata"):
+        split_of(words)
+    metadata.write_text("paperId\tyear\nd0\t1900\n")
+    with pytest.raises(corpus.InputError, match="has no author of d0"):
+        split_of(words, "-t", str(metadata))
+
+
+# ---- whole runs
+
+
+def test_every_lever_at_once_trains_and_is_recorded(pairs, tiny_encoder, tmp_path):  # noqa: F811
+    levers = "--same-document exclude --batches decade --no-symmetric --mini-batch-size 4 --keep best"
+    folder = tmp_path / "model"
+    assert (
+        tune.main(
+            [
+                *command(pairs, tiny_encoder, folder),
+                *levers.split(),
+                "--matryoshka",
+                "32",
+                "16",
+                "--prompt",
+                "w1 ",
+                "--scale",
+                "30",
+            ]
+        )
+        == 0
+    )
+    record = json.loads((folder / "training.json").read_text())
+    assert record["recipe"]["same_document"] == "exclude" and record["recipe"]["matryoshka"] == [32, 16]
+    validation = {int(epoch): score for epoch, score in record["scores"]["validation"].items()}
+    assert len(validation) == 6 and validation[record["kept_epoch"]] == max(validation.values())
+
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder / "final"), device="cpu")
+    prompted = SentenceTransformer(str(folder / "final"), device="cpu")
+    prompted.default_prompt_name = None
+    np.testing.assert_allclose(model.encode(["w5 w6"]), prompted.encode(["w1 w5 w6"]), atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_model_bit_for_bit(pairs, tiny_encoder, tmp_path):  # noqa: F811
+    for name in ("one", "two"):
+        assert tune.main(command(pairs, tiny_encoder, tmp_path / name)) == 0
+    one, two = (weights(tmp_path / name / "final") for name in ("one", "two"))
+    assert all((one[name] == two[name]).all() for name in one) and one.keys() == two.keys()
+
+
+def test_passages_cut_short_are_counted(pairs, tiny_encoder, tmp_path, caplog):  # noqa: F811
+    folder = tmp_path / "model"
+    assert tune.main([*command(pairs, tiny_encoder, folder, "--max-seq-length", "8"), "--epochs", "1"]) == 0
+    counts = json.loads((folder / "training.json").read_text())["counts"]
+    distinct = {row[name] for row in corpus.read_pairs(pairs) for name in ("anchor", "positive")}  # of 12 words each
+    assert 0 < counts["truncated_passages"] <= 2 * counts["training_pairs"]
+    assert counts["truncated_passages"] > len(distinct) / 2  # the others are held out
+    assert "are longer than 8 tokens and are cut" in caplog.text
+
+
+def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(pairs, tiny_encoder, tmp_path, capsys):  # noqa: F811
+    folder = tmp_path / "model"
+    flags = command(pairs, tiny_encoder, folder, "--precision", "fp32", "--save-steps", "1", "--learning-rate", "1e38")
+    assert tune.main(flags) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "the loss became infinite or NaN after step" in said and "lower --learning-rate than 1e+38" in said
+    kept = tune.newest_whole_checkpoint(folder)
+    assert kept is not None and str(kept) in said and not (folder / "final").exists()
+    assert all(np.isfinite(value).all() for value in weights(kept).values())

@@ -1,0 +1,93 @@
+"""Which pairs are trained on, which choose the best epoch, which are held out: whole documents, no text in common."""
+
+from __future__ import annotations
+
+import random
+
+import corpus
+from corpus import InputError, log
+
+VALIDATION = 0.05  # of the training documents choose the epoch under --keep best
+
+
+def read_training_pairs(path: str, limit: int | None) -> list[dict[str, str]]:
+    """Read the pair table. InputError where a cell or a synthetic pair still waits for its paraphrase."""
+    rows = corpus.read_pairs(path)[:limit]
+    if not rows:
+        raise InputError(f"{path} holds no pair; make it again with its script.")
+    for number, row in enumerate(rows, start=1):
+        waits = corpus.TO_GENERATE in (row["anchor"], row["positive"])
+        if waits or (row["category"] == "synthetic-pair" and "system_prompt" not in row):
+            raise InputError(
+                f"{path}, pair {number} ({row['paperId']}): {row['category']} without its paraphrase; "
+                "run synthetic_data_generator.py on the table first."
+            )
+    return rows
+
+
+def is_held_out(paper_id: str, share: float, split_seed: int, purpose: str = "held out") -> bool:
+    """Tell whether a document is kept from training: the same answer for every pair table and training seed."""
+    return random.Random(f"{purpose} {split_seed} {paper_id}").random() < share
+
+
+def split_groups(rows: list[dict], metadata: str | None, column: str) -> dict[str, str]:
+    """Return for each document what is held out together with it: itself, or its author (or another column's value).
+
+    Raises:
+        InputError: no such column, or the metadata lacks a document of the pair table.
+    """
+    documents = dict.fromkeys(row["paperId"] for row in rows)
+    if column == "paperId":
+        return {paper_id: paper_id for paper_id in documents}
+    if metadata is None:
+        raise InputError(f"--hold-out-by {column} needs the metadata: pass it with -t.")
+    values = {row["paperId"]: row.get(column) for _, row in corpus.metadata_rows(metadata)}
+    absent = [paper_id for paper_id in documents if values.get(paper_id) is None]
+    if absent:
+        raise InputError(f"{metadata} has no {column} of {corpus.first_few(absent)}; correct --hold-out-by or -t.")
+    return {paper_id: values[paper_id].strip() or paper_id for paper_id in documents}
+
+
+def split_by_document(rows: list[dict], share: float, split_seed: int, groups: dict[str, str] | None = None):
+    """Return training rows and held-out rows; no document, and none of its group, has pairs in both."""
+    group_of = groups or {row["paperId"]: row["paperId"] for row in rows}
+    held = {paper_id for paper_id, group in group_of.items() if is_held_out(group, share, split_seed)}
+    train_rows = [row for row in rows if row["paperId"] not in held]
+    if share > 0 and (not held or not train_rows):
+        raise InputError(
+            f"--eval-fraction {share:g} puts {len(held)} of {len(group_of)} documents aside; "
+            "choose a fraction that leaves some on either side."
+        )
+    return train_rows, [row for row in rows if row["paperId"] in held]
+
+
+def without_texts_of(train_rows: list[dict], held_rows: list[dict]) -> list[dict]:
+    """Return the training rows that share no text with a held-out one: reprints would tell what is held out."""
+
+    def texts(row):
+        return {" ".join(row[name].split()) for name in ("anchor", "positive")}
+
+    known = set().union(*map(texts, held_rows))
+    kept = [row for row in train_rows if known.isdisjoint(texts(row))]
+    if len(kept) < len(train_rows):
+        log.warning("%d training pairs left out: they hold a text of a held-out document", len(train_rows) - len(kept))
+    return kept
+
+
+def split_rows(args, rows: list[dict]) -> tuple[list[dict], list[dict], list[dict]]:
+    """Return training, validation (of --keep best) and held-out rows; they share neither documents nor texts."""
+    groups = split_groups(rows, args.metadatapath, args.hold_out_by)
+    train_rows, held_rows = split_by_document(rows, args.eval_fraction, args.split_seed, groups)
+    validation_rows = []
+    if args.keep == "best":
+        validation_rows = [
+            row for row in train_rows if is_held_out(groups[row["paperId"]], VALIDATION, args.split_seed, "validation")
+        ]
+        if not validation_rows:
+            raise InputError("--keep best: too few documents to set some aside for choosing; pass --keep last.")
+        chosen = {row["paperId"] for row in validation_rows}
+        train_rows = [row for row in train_rows if row["paperId"] not in chosen]
+    train_rows = without_texts_of(train_rows, held_rows + validation_rows)
+    if not train_rows:
+        raise InputError(f"{args.datasource} has no pair left to train on; hold out less with --eval-fraction.")
+    return train_rows, validation_rows, held_rows

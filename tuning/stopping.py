@@ -1,0 +1,45 @@
+"""Signals that announce an end: Slurm's warning before the time limit, a preemption, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+
+
+class Stopped(Exception):
+    """A signal asked for the end. The message says where training stands."""
+
+
+class StopSignals:
+    """Takes the signals that announce an end: while training they are remembered, at other times they raise Stopped."""
+
+    def __init__(self):
+        self.received: str | None = None
+        self.training = False
+
+    def __enter__(self):
+        numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+        self.handlers_before = {number: signal.signal(number, self.take) for number in numbers}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.handlers_before.items():
+            signal.signal(number, handler)
+
+    def take(self, number, frame):
+        """Handle a signal; a second Ctrl-C doesn't wait for the end of the step."""
+        self.received = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not self.training:
+            raise Stopped(f"stopped by {self.received}")
+
+    def agreed(self, device) -> bool:
+        """Tell whether any process was signalled: all must leave the training after the same step."""
+        import torch
+        from torch import distributed
+
+        if not distributed.is_initialized():
+            return self.received is not None
+        flag = torch.tensor(int(self.received is not None), device=device)
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag)
