@@ -79,21 +79,34 @@ class Encoder:
     def __init__(self, args):
         self.args = args
         self.model = None
+        self.cut = 0  # passages as long as the model reads, or longer
 
     def load(self):
         """Load the model onto the device; InputError where the path holds none."""
+        from tuning import adjust
+
         device = pick_device(self.args.device)
         precision = pick_inference_precision(self.args.precision, device)
         self.model = load_model("-m", self.args.modelpath, device)
         if self.args.max_seq_length:
             check_length(self.model, self.args.max_seq_length)
             self.model.max_seq_length = self.args.max_seq_length
+        self.adjustment = adjust.load(self.args.modelpath) if self.args.adjust != "none" else None
+        self.model[0].register_forward_pre_hook(self.count_cut)
         self.autocast, self.computed = autocasting(device, precision), f"{precision} on {device}"
         log.info("%s on %s in %s, %d tokens at most", self.args.modelpath, device, precision, self.model.max_seq_length)
+
+    def count_cut(self, _, inputs):
+        """Count the passages of a batch that fill all the tokens there are."""
+        mask = inputs[0].get("attention_mask")
+        if mask is not None and mask.shape[1] >= self.model.max_seq_length:
+            self.cut += int((mask.sum(dim=1) >= self.model.max_seq_length).sum())
 
     def encode(self, texts: list[str], progress):
         """Return the texts' embeddings, float32 or float16, shape (texts, dimensions)."""
         import numpy as np
+
+        from tuning import adjust
 
         if self.model is None:
             self.load()
@@ -103,7 +116,10 @@ class Encoder:
             with self.autocast():
                 vectors.append(self.model.encode(part, batch_size=self.args.batch_size, show_progress_bar=False))
             progress.update(len(part))
-        return np.concatenate(vectors).astype(self.args.dtype)
+        vectors = np.concatenate(vectors)
+        if self.adjustment:
+            vectors = adjust.apply(self.adjustment, vectors, self.args.adjust, self.args.whiten_power)
+        return vectors.astype(self.args.dtype)
 
 
 def pick_inference_precision(requested: str, device: str) -> str:
@@ -118,7 +134,7 @@ def pick_inference_precision(requested: str, device: str) -> str:
 
 def settings_of(args) -> dict:
     """Return what a decade's vectors depend on beside its texts."""
-    names = ("format", "dtype", "precision", "max_seq_length", "limit")
+    names = ("format", "dtype", "precision", "max_seq_length", "adjust", "whiten_power", "limit")
     return {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
 
 
@@ -190,8 +206,10 @@ def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encode
     (folder / corpus.MANIFEST).unlink(missing_ok=True)  # from here on the folder isn't whole
     record_file.unlink(missing_ok=True)
     if texts:
+        cut_before = encoder.cut
         vectors = encoder.encode(texts, progress)
-        record |= {"dimensions": int(vectors.shape[1]), "computed": encoder.computed}
+        cut = encoder.cut - cut_before
+        record |= {"dimensions": int(vectors.shape[1]), "computed": encoder.computed, "passages_at_the_limit": cut}
         corpus.write_embeddings(target, paper_ids, numbers, vectors)
     if before and (before["file"] != target.name or not texts):
         (folder / before["file"]).unlink(missing_ok=True)
@@ -241,6 +259,7 @@ def write_manifest(folder: Path, args, started: float, done) -> bool:
             "dimensions": next((r["dimensions"] for r in records if "dimensions" in r), None),
             "documents": sum(r["documents"] for r in records),
             "passages": sum(r["passages"] for r in records),
+            "passages_at_the_limit": sum(r.get("passages_at_the_limit", 0) for r in records),
             "oddities": dict(oddities),
             "decades": records,
         }
@@ -278,9 +297,30 @@ def parse_args(argv: list[str] | None = None):
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--batch-size", type=corpus.positive_int, default=BATCH_SIZE, help="passages (default %(default)s)")
     add("--max-seq-length", type=corpus.positive_int, metavar="TOKENS", help="cut passages here (default the model's)")
+    add(
+        "--adjust",
+        choices=("none", "centre", "whiten"),
+        default="none",
+        help="subtract the mean training passage, and whiten: turn down the directions in which all differ",
+    )
+    add("--whiten-power", type=corpus.fraction, default=0.25, help="0 centres, 1 whitens fully (default %(default)s)")
     add("--check", action="store_true", help="check metadata, chunk files and output folder; embed nothing")
     add("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: only so many documents")
+    add(
+        "--held-out-of",
+        metavar="JSON",
+        help="a quick look: only the documents that this training.json says were held out",
+    )
     return arguments.parse_args(argv)
+
+
+def held_out_only(documents: list[Document], path: str) -> list[Document]:
+    """Return the documents that a training held out. InputError where there are none of them."""
+    held = set(corpus.read_json(path).get("held_out_documents", ()))
+    kept = [document for document in documents if document.paper_id in held]
+    if not kept:
+        raise InputError(f"{path} names no document of the metadata as held out; pass a training.json of this corpus.")
+    return kept
 
 
 @corpus.command
@@ -289,6 +329,8 @@ def main(argv: list[str] | None = None) -> int:
     corpus.log_settings(args)
     documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
     corpus.log_skipped(documents, skipped)
+    if args.held_out_of:
+        documents = held_out_only(documents, args.held_out_of)
     decades = by_decade(documents[: args.limit])
     if not decades:
         raise InputError(f"{args.metadatapath} has no document of the years asked for; check -s and -e (exclusive).")
@@ -315,6 +357,8 @@ def main(argv: list[str] | None = None) -> int:
             progress.set_postfix_str(f"{decade}s", refresh=False)
             embed_decade(decade, members, chunks, encoder, settings, progress)
     chunks.log_oddities()
+    if encoder.cut:
+        log.warning("%d passages fill all %d tokens and may be cut", encoder.cut, encoder.model.max_seq_length)
     found = read_records(folder)
     if args.decade is not None and read_if_there(folder / corpus.MANIFEST).get("decades") == listed(
         found, args, decades

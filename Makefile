@@ -44,6 +44,8 @@ PARAPHRASER ?=
 PARAPHRASE_FLAGS ?=
 BATCH ?= status
 TUNE_FLAGS ?=
+EXPERIMENT_SETS ?= nopara para10 para20
+EXPERIMENT_SEEDS ?= 0 1 2
 APPLY_FLAGS ?=
 REPORT_FLAGS ?=
 PYTHON3 ?= python3
@@ -82,7 +84,7 @@ YEARS = $(if $(START_YEAR),-s $(START_YEAR)) $(if $(END_YEAR),-e $(END_YEAR))
 CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS) $(CORPUS_FLAGS)
 INPUTS = $(METADATA) $(OUTPUT)/settings.txt corpus.py
 # Made on the way to another target, and kept.
-.PRECIOUS: $(OUTPUT)/pairs/%.tsv $(OUTPUT)/paraphrased/%.tsv $(OUTPUT)/models/%/training.json
+.PRECIOUS: $(OUTPUT)/pairs/para%.tsv $(OUTPUT)/paraphrased/%.tsv $(OUTPUT)/models/%/training.json
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)
 
@@ -95,7 +97,7 @@ $(OUTPUT)/settings.txt: FORCE | $(METADATA)
 FORCE:
 
 .PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase train-local apply-local report test test-fast \
-  test-cluster lint format clean clean-paid paraphrase paraphrase-estimate paraphrase-preview paraphrase-batch
+  experiment evaluate test-cluster lint format clean clean-paid paraphrase paraphrase-estimate paraphrase-preview paraphrase-batch
 
 help: ## Show this list.
 	@echo "make <target>, in the order of the pipeline ($(if $(wildcard $(CONFIG)),settings of $(CONFIG),default settings)):"
@@ -169,12 +171,13 @@ paraphrase-batch: $(PARAPHRASED:$(OUTPUT)/paraphrased/%=$(OUTPUT)/pairs/%) ## At
 
 train-local: $(OUTPUT)/models/$(TRAIN)/training.json ## Tune the base model on this machine (TRAIN=para10|para20|nopara).
 
+TUNING = TuneEmbeddings.py $(wildcard tuning/*.py) corpus.py
 TUNE = $(PYTHON) TuneEmbeddings.py -d $< -o $(@D) --base-model $(BASE_MODEL) --seed $(SEED) --resume $(TUNE_FLAGS)
 
-$(OUTPUT)/models/nopara/training.json: $(OUTPUT)/pairs/nopara.tsv TuneEmbeddings.py corpus.py | $(READY)
+$(OUTPUT)/models/nopara/training.json: $(OUTPUT)/pairs/nopara.tsv $(TUNING) | $(READY)
 	$(TUNE)
 
-$(OUTPUT)/models/%/training.json: $(OUTPUT)/paraphrased/%.tsv TuneEmbeddings.py corpus.py | $(READY)
+$(OUTPUT)/models/%/training.json: $(OUTPUT)/paraphrased/%.tsv $(TUNING) | $(READY)
 	$(TUNE)
 
 # ---- 4. embeddings --------------------------------------------------------------------------------------------------
@@ -191,13 +194,45 @@ $(OUTPUT)/embeddings/%/manifest.json: $(OUTPUT)/models/%/training.json Apply_Tun
 
 # ---- 5. report ------------------------------------------------------------------------------------------------------
 
-report: $(OUTPUT)/report/$(TRAIN)/report.html ## Compare base and tuned model on a page; makes all it needs first.
+evaluate: report  ## The same as make report.
+
+report: $(OUTPUT)/report/$(TRAIN)/report.html ## Compare base, tuned and topic model; makes all it needs first.
 	@echo "The report: $<"
 
-$(OUTPUT)/report/$(TRAIN)/report.html: evaluate_timeline.py $(OUTPUT)/embeddings/base/manifest.json \
-    $(OUTPUT)/embeddings/$(TRAIN)/manifest.json $(INPUTS) | $(READY)
-	$(PYTHON) $< base=$(OUTPUT)/embeddings/base $(TRAIN)=$(OUTPUT)/embeddings/$(TRAIN) -t $(METADATA) \
+$(OUTPUT)/report/$(TRAIN)/report.html: evaluate_timeline.py $(wildcard evaluation/*.py) $(INPUTS) \
+    $(OUTPUT)/embeddings/base/manifest.json $(OUTPUT)/embeddings/$(TRAIN)/manifest.json | $(READY)
+	$(PYTHON) $< base=$(OUTPUT)/embeddings/base $(TRAIN)=$(OUTPUT)/embeddings/$(TRAIN) -t $(METADATA) -r $(CHUNKS) \
 	  --training $(OUTPUT)/models/$(TRAIN)/training.json --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
+
+# ---- the experiment: what does paraphrase change? -------------------------------------------------------------------
+
+EXPERIMENT := $(OUTPUT)/experiment
+RUNS := $(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(set)-seed$(seed)))
+# The same held-out documents for all, those of the first run: enough to compare models by.
+HELD_OUT := $(EXPERIMENT)/$(firstword $(RUNS))/training.json
+
+experiment: $(EXPERIMENT)/report/report.html ## Tune without and with paraphrase, three seeds each; compare.
+	@echo "The report: $<"
+
+define experiment_run # set, seed
+$(EXPERIMENT)/$(1)-seed$(2)/training.json: $(OUTPUT)/$(if $(filter nopara,$(1)),pairs,paraphrased)/$(1).tsv \
+    $(TUNING) | $(READY)
+	$$(PYTHON) TuneEmbeddings.py -d $$< -o $$(@D) --base-model $$(BASE_MODEL) --seed $(2) --resume $$(TUNE_FLAGS)
+
+$(EXPERIMENT)/$(1)-seed$(2)/embeddings/manifest.json: $(EXPERIMENT)/$(1)-seed$(2)/training.json $(HELD_OUT) \
+    Apply_Tuned_Model.py | $(READY)
+	$$(APPLY) --held-out-of $(HELD_OUT) -m $(EXPERIMENT)/$(1)-seed$(2)/final
+endef
+$(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_run,$(set),$(seed)))))
+
+$(EXPERIMENT)/base/manifest.json: $(HELD_OUT) Apply_Tuned_Model.py | $(READY)
+	$(APPLY) --held-out-of $< -m $(BASE_MODEL)
+
+$(EXPERIMENT)/report/report.html: evaluate_timeline.py $(wildcard evaluation/*.py) $(EXPERIMENT)/base/manifest.json \
+    $(RUNS:%=$(EXPERIMENT)/%/embeddings/manifest.json) | $(READY)
+	$(PYTHON) $< base=$(EXPERIMENT)/base \
+	  $(foreach run,$(RUNS),$(firstword $(subst -, ,$(run)))=$(EXPERIMENT)/$(run)/embeddings) \
+	  $(RUNS:%=--training $(EXPERIMENT)/%/training.json) -t $(METADATA) -r $(CHUNKS) --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
 
 # ---- the heavy steps on a cluster -----------------------------------------------------------------------------------
 
@@ -226,6 +261,7 @@ format: $(VENV)/.installed-dev
 
 clean: ## Delete pairs, embeddings and reports; never paraphrases or models.
 	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/report $(OUTPUT)/settings.txt
+	rm -rf $(EXPERIMENT)/*/embeddings $(EXPERIMENT)/base $(EXPERIMENT)/report
 
 clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=yes.
 	@for journal in $(wildcard $(OUTPUT)/paraphrased/*.journal.jsonl); do \
@@ -233,11 +269,11 @@ clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=ye
 	    match($$0, /"total_tokens": [0-9]+/) { tokens += substr($$0, RSTART + 16, RLENGTH - 16) } \
 	    match($$0, /"cost": [0-9.e-]+/) { dollars += substr($$0, RSTART + 8, RLENGTH - 8) } \
 	    END { printf "%s: %d paid replies, %d tokens, $$%.2f\n", name, replies, tokens, dollars }' "$$journal"; done
-	@for record in $(wildcard $(OUTPUT)/models/*/training.json); do \
+	@for record in $(wildcard $(OUTPUT)/models/*/training.json $(EXPERIMENT)/*/training.json); do \
 	  awk -v name="$$(dirname "$$record")" -F '[:,]' '/^ "seconds"/ { printf "%s: %.1f minutes of training\n", name, $$2 / 60 }' \
 	    "$$record"; done
-	@if [ "$(CONFIRM)" = yes ]; then rm -rf $(OUTPUT)/paraphrased $(OUTPUT)/models; echo "deleted"; \
-	  else echo "Nothing deleted. make clean-paid CONFIRM=yes deletes $(OUTPUT)/paraphrased and $(OUTPUT)/models."; fi
+	@if [ "$(CONFIRM)" = yes ]; then rm -rf $(OUTPUT)/paraphrased $(OUTPUT)/models $(EXPERIMENT); echo "deleted"; \
+	  else echo "Nothing deleted. make clean-paid CONFIRM=yes deletes $(OUTPUT)/paraphrased, models and experiment."; fi
 
 # Whatever is asked for and neither exists nor can be made.
 .DEFAULT:

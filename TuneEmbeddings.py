@@ -50,6 +50,7 @@ RECIPES = {
         "epochs": 3,
         "batch_size": 80,
         "learning_rate": 5e-5,
+        "recombine": 0,
         "same_document": "mask",
         "batches": "any",
         "symmetric": True,
@@ -61,6 +62,7 @@ RECIPES = {
         "epochs": 9,
         "batch_size": 80,
         "learning_rate": 5e-5,
+        "recombine": 0,
         "same_document": "allow",
         "batches": "any",
         "symmetric": False,
@@ -426,6 +428,12 @@ def parse_args(argv: list[str] | None = None):
     )
     add("--learning-rate", type=float, help=by_recipe("at its highest", "learning_rate"))
     add(
+        "--recombine",
+        type=int,
+        metavar="N",
+        help=by_recipe("add N pairs of any two texts of its document for each pair", "recombine"),
+    )
+    add(
         "--same-document",
         choices=("mask", "exclude", "allow"),
         help=by_recipe("pairs of the anchor's document: no negatives, not in its batch, or as all", "same_document"),
@@ -533,9 +541,14 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], ...], stop: S
     if not state.is_main_process:
         return
 
+    from tuning import adjust
+
     after = score(model, evaluator, autocast)
     log.info("held-out documents, after:  %s", after)
-    save_final(model, folder, recipe)
+    with autocast():
+        texts = adjust.training_texts(train_rows, args.seed)
+        adjustment = adjust.fit(model.encode(texts, show_progress_bar=False))
+    save_final(model, folder, recipe, adjustment)
     facts = {
         "recipe": recipe,
         "device": device,

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 import Apply_Tuned_Model as apply
 import corpus
+from tuning import adjust
 
 
 @pytest.fixture
@@ -49,6 +51,53 @@ def test_the_manifest_comes_last_and_counts(run, word_corpus):
     assert [record["decade"] for record in manifest["decades"]] == list(range(1900, 1960, 10))
     assert manifest["decades"][1]["without_passages"] == ["doc05"]
     assert manifest["oddities"]["documents_without_file"] == 1
+
+
+def test_passages_that_fill_the_model_are_counted(run, caplog):
+    _, folder = run("--max-seq-length", "16")  # of 40 words
+    assert json.loads((folder / "manifest.json").read_text())["passages_at_the_limit"] == 24 * 12
+    assert "288 passages fill all 16 tokens" in caplog.text
+    _, folder = run()
+    assert json.loads((folder / "manifest.json").read_text())["passages_at_the_limit"] == 0
+
+
+def test_held_out_documents_alone(run, tmp_path, capsys):
+    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc02", "doc21", "elsewhere"]})
+    status, folder = run("--held-out-of", str(tmp_path / "training.json"))
+    assert status == 0 and json.loads((folder / "manifest.json").read_text())["documents"] == 2
+    corpus.write_json(tmp_path / "training.json", {"held_out_documents": []})
+    assert run("--held-out-of", str(tmp_path / "training.json"))[0] == 2
+    assert "names no document of the metadata as held out" in capsys.readouterr().err
+
+
+def test_soft_whitening_by_hand():
+    dice = np.random.default_rng(0)
+    turn, _ = np.linalg.qr(dice.normal(size=(3, 3)))
+    vectors = np.array([3.0, 0.5, 0.5]) + dice.normal(size=(20000, 3)) * [0.2, 0.4, 0.1]
+    vectors = adjust.unit_rows(vectors) @ turn
+    fitted = adjust.fit(vectors)
+    assert (np.diff(fitted["deviations"]) <= 0).all()
+    half = adjust.apply(fitted, vectors, "whiten", 0.5)
+    raw = (vectors - vectors.mean(axis=0)) @ fitted["directions"]
+    np.testing.assert_allclose(half, adjust.unit_rows(raw / raw.std(axis=0) ** 0.5), atol=1e-4)
+    centred = adjust.apply(fitted, vectors, "centre", 0.5)
+    np.testing.assert_allclose(centred, adjust.unit_rows(vectors - vectors.mean(axis=0)), atol=1e-5)
+    # Turning by principal directions alone changes no cosine.
+    turned = adjust.apply(fitted, vectors, "whiten", 0.0)
+    np.testing.assert_allclose(turned[:50] @ turned[:50].T, centred[:50] @ centred[:50].T, atol=1e-4)
+
+
+def test_an_adjustment_comes_with_the_model(run, tiny_encoder, tmp_path, capsys):
+    assert run("--adjust", "centre")[0] == 2 and "adjustment.safetensors does not exist" in capsys.readouterr().err
+    _, folder = run()
+    plain = corpus.read_embeddings(folder / "1910.parquet")[2]
+    model = tmp_path / "model"
+    shutil.copytree(tiny_encoder, model)
+    adjust.save(adjust.fit(plain), model)
+    status, folder = run("--adjust", "centre", model=model)
+    found = corpus.read_embeddings(folder / "1910.parquet")[2]
+    assert status == 0
+    np.testing.assert_allclose(found, adjust.unit_rows(plain - plain.mean(axis=0)), atol=1e-4)
 
 
 def test_years_start_inclusive_end_exclusive(run):

@@ -9,6 +9,8 @@ import pytest
 import Apply_Tuned_Model as apply
 import corpus
 import evaluate_timeline as evaluate
+from evaluation import metrics, representations, topics
+from evaluation.representations import Passages
 
 
 def unit(degrees):
@@ -20,66 +22,182 @@ def unit(degrees):
 def test_ranks_counted_by_hand():
     vectors = unit([0, 10, 25, 80])
     # From 0°: nearest is 10°, then 25°. From 10°: 0° (10 apart), 25° (15). From 25°: 10° (15), 0° (25), 80° (55).
-    ranks = evaluate.next_passage_ranks(vectors, np.array([0, 1, 2]), np.array([1, 2, 3]))
+    ranks = metrics.next_passage_ranks(vectors, np.array([0, 1, 2]), np.array([1, 2, 3]))
     assert ranks.tolist() == [1, 2, 3]
 
 
 def test_ties_count_against():
     vectors = unit([0, 10, 10, 90])
-    assert evaluate.next_passage_ranks(vectors, np.array([0]), np.array([2])).tolist() == [2]
+    assert metrics.next_passage_ranks(vectors, np.array([0]), np.array([2])).tolist() == [2]
 
 
 def test_next_passages_stay_within_a_document_and_skip_gaps():
-    passages = evaluate.Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 0, 1, 1]), np.array([0, 1, 3, 0, 1]))
-    queries, targets = evaluate.next_passage_pairs(passages, np.arange(5))
+    passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 0, 1, 1]), np.array([0, 1, 3, 0, 1]))
+    queries, targets = metrics.next_passage_pairs(passages, np.arange(5))
     assert list(zip(queries, targets)) == [(0, 1), (3, 4)]
 
 
 def test_only_the_first_passages_of_held_out_documents_are_asked():
     number = np.concatenate([np.arange(40), np.arange(5)])
-    passages = evaluate.Passages(["a", "b"], np.array([1, 2]), np.repeat([0, 1], [40, 5]), number)
-    assert evaluate.held_out_rows(passages, [0]).tolist() == list(range(30))
-    assert evaluate.held_out_rows(passages, [1]).tolist() == list(range(40, 45))
+    passages = Passages(["a", "b"], np.array([1, 2]), np.repeat([0, 1], [40, 5]), number)
+    assert metrics.held_out_rows(passages, [0]).tolist() == list(range(30))
+    assert metrics.held_out_rows(passages, [1]).tolist() == list(range(40, 45))
+
+
+def the_sample(documents):
+    return np.ones((1, documents), dtype=int)
+
+
+def test_false_partners_are_of_the_kind_asked_for_and_never_neighbours():
+    document, number, decade = np.repeat(np.arange(6), 8), np.tile(np.arange(8), 6), np.repeat([190, 190, 191], 16)
+    queries = np.flatnonzero(number < 7)
+    for kind in ("anywhere", "same_decade", "same_document"):
+        asked, partners = metrics.false_partners(kind, document, number, decade, queries, np.random.default_rng(0))
+        query = queries[asked]
+        assert set(np.bincount(asked)) == {5} and len(set(zip(asked, partners))) == len(asked)
+        if kind == "same_document":
+            assert (document[partners] == document[query]).all() and (abs(number[partners] - number[query]) > 1).all()
+        else:
+            assert (document[partners] != document[query]).all()
+        if kind == "same_decade":
+            assert (decade[partners] == decade[query]).all()
+    decade = document  # no other document of the decade: nothing is asked
+    asked, _ = metrics.false_partners("same_decade", document, number, decade, queries, np.random.default_rng(0))
+    assert not len(asked)
+
+
+def precision_of(vectors, document, number, draws):
+    queries = np.flatnonzero(number == 0)
+    false = metrics.false_partners("anywhere", document, number, 0 * number, queries, np.random.default_rng(0))
+    return metrics.average_precision(vectors, queries, queries + 1, false, document, draws)
 
 
 def test_average_precision_is_one_where_neighbours_are_nearest_and_chance_where_nothing_is_told():
-    queries = np.arange(0, 80, 2)
-    near = unit(np.repeat(np.arange(40) * 9, 2) + np.tile([0, 1], 40))
-    assert evaluate.partner_average_precision(near, queries, queries + 1, seed=0) == 1.0
+    document, number = np.repeat(np.arange(40), 2), np.tile([0, 1], 40)
+    near = unit(document * 9 + number)
+    assert precision_of(near, document, number, the_sample(40)) == [1.0]
+    document, number = np.repeat(np.arange(2000), 2), np.tile([0, 1], 2000)
     random = np.random.default_rng(0).normal(size=(4000, 64))
-    many = np.arange(0, 4000, 2)
-    assert abs(evaluate.partner_average_precision(random, many, many + 1, seed=0) - 1 / 6) < 0.02
+    assert abs(precision_of(random, document, number, the_sample(2000))[0] - 1 / 6) < 0.02
 
 
-def test_no_passage_is_its_own_false_partner():
-    """Successive passages are query and target in turn; orthogonal ones tell nothing, so the score is that of ties."""
-    queries = np.arange(20)
-    vectors = np.eye(21, dtype=np.float32)
-    positives = len(queries)
-    score = evaluate.partner_average_precision(vectors, queries, queries + 1, seed=0)
-    assert positives / (positives * 6) <= score <= positives / (positives * 6 - 12)  # all tie: the share of positives
+def test_a_document_that_is_not_drawn_does_not_count():
+    """Documents 0 to 9 have their passages together, 10 to 19 opposite each other."""
+    document, number = np.repeat(np.arange(20), 2), np.tile([0, 1], 20)
+    vectors = unit(document * 17 + number * 180 * (document >= 10))
+    draws = np.repeat([[1, 1], [2, 0], [0, 2]], 10, axis=1)
+    both, together, opposite = precision_of(vectors, document, number, draws)
+    assert together == 1.0 and together > both > opposite
 
 
 def test_timeline_correlation_counted_by_hand():
-    years = np.array([1900, 1910, 1930, 1970])
-    assert evaluate.timeline_correlation(unit(years - 1900), years) == pytest.approx(1)
+    def rho(angles, years, most=None):
+        documents = unit(angles)
+        distance = 1 - documents @ documents.T
+        return metrics.timeline_correlation(distance, np.array(years, dtype=float), the_sample(len(years)), most)[0]
+
+    years = [1900, 1910, 1930, 1970]
+    assert rho([0, 10, 30, 70], years) == pytest.approx(1)
     # Years apart 10 30 70 20 60 40, ranks 1 3 6 2 5 4; angles 60 35 15 25 45 20, ranks 6 4 1 3 5 2: 1 − 6·56/210.
-    assert evaluate.timeline_correlation(unit([60, 0, 25, 45]), years) == pytest.approx(-0.6)
-    assert evaluate.timeline_correlation(unit([0, 1]), np.array([1900, 1900])) is None
-    assert evaluate.timeline_correlation(unit([5, 5, 5]), np.array([1900, 1910, 1950])) is None
+    assert rho([60, 0, 25, 45], years) == pytest.approx(-0.6)
+    assert np.isnan(rho([0, 1], [1900, 1900])) and np.isnan(rho([5, 5, 5], [1900, 1910, 1950]))
+    years = [1900, 1910, 1930, 2000]
+    assert rho([0, 10, 30, 5], years) < 1 and rho([0, 10, 30, 5], years, 50) == pytest.approx(1)
 
 
-def test_near_pairs_leave_out_distant_ones():
-    years = np.array([1900, 1910, 1930, 2000])
-    angles = unit([0, 10, 30, 5])
-    assert evaluate.timeline_correlation(angles, years) < 1
-    assert evaluate.timeline_correlation(angles, years, most_years=50) == pytest.approx(1)
+def test_a_pair_weighs_the_product_of_its_documents_draws():
+    from scipy.stats import rankdata
+
+    dice = np.random.default_rng(1)
+    years, distance = dice.integers(1800, 1900, 12).astype(float), dice.random((12, 12))
+    distance = distance + distance.T
+    draws = metrics.document_draws(12, 4, seed=3)
+    first, second = np.triu_indices(12, k=1)
+    x, y = (rankdata(values) for values in (abs(years[first] - years[second]), distance[first, second]))
+    for value, draw in zip(metrics.timeline_correlation(distance, years, draws), draws):
+        covariance = np.cov(x, y, fweights=draw[first] * draw[second])
+        assert value == pytest.approx(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
+
+
+def test_draws_take_as_many_documents_as_there_are_and_the_interval_holds_the_middle():
+    draws = metrics.document_draws(30, 2000, seed=0)
+    assert (draws[0] == 1).all() and (draws.sum(axis=1) == 30).all() and draws.shape == (2001, 30)
+    values = metrics.weighted_mean(np.arange(60.0), np.repeat(np.arange(30), 2), draws)
+    low, high = metrics.interval(values[1:])
+    assert values[0] == pytest.approx(29.5) and low < 29.5 < high
+    # The mean of 30 documents' means, whose standard deviation is 17.3, has a standard error of 3.16: ± 6.2.
+    assert high - low == pytest.approx(12.4, abs=0.8)
+    assert metrics.interval(np.array([np.nan, np.nan, 1.0])) is None
+
+
+def test_years_that_stand_in_the_vectors_are_read_off_and_noise_is_not():
+    dice = np.random.default_rng(0)
+    years, noise = dice.integers(1800, 2000, 80).astype(float), dice.normal(size=(80, 5))
+    groups, draws = np.arange(80), the_sample(80)
+    told = np.column_stack([years, noise])
+    assert metrics.explained(years, metrics.cross_validated_years(told, years, groups), draws)[0] > 0.99
+    assert metrics.explained(years, metrics.cross_validated_years(noise, years, groups), draws)[0] < 0.1
+    assert metrics.cross_validated_years(told, years, np.repeat([0, 1], 40)) is None
+
+
+def test_an_author_is_kept_from_the_regression_whole():
+    """Each author's years are told by a feature of their own: of no use for a new author."""
+    years, authors, draws = np.repeat(np.arange(1800.0, 2000, 20), 6), np.repeat(np.arange(10), 6), the_sample(60)
+    features = np.eye(10)[authors]
+    by_document = metrics.explained(years, metrics.cross_validated_years(features, years, np.arange(60)), draws)[0]
+    by_author = metrics.explained(years, metrics.cross_validated_years(features, years, authors), draws)[0]
+    assert by_document > 0.9 > 0.1 > by_author
+
+
+def test_same_author_nearer_counted_by_hand():
+    years, authors = np.array([1900.0, 1904, 1905, 1930]), ["a", "a", "b", "b"]
+    distance = np.array([[0, 1, 2, 9], [1, 0, 3, 9], [2, 3, 0, 9], [9, 9, 9, 0]], dtype=float)
+    # From 1900 (a): 1904 (a) against 1905 (b), 4 and 5 years apart: 1 < 2, won. From 1904: own 4 years away, others 1
+    # and 26: nothing to compare. From 1905: own 25 away, others 5 and 1. From 1930: own 25, another 26: a tie.
+    assert metrics.same_author_nearer(distance, years, authors, the_sample(4))[0] == pytest.approx((1 + 0.5) / 2)
+    assert np.isnan(metrics.same_author_nearer(distance, years, ["", "a", "", "b"], the_sample(4))[0])
 
 
 def test_document_means_are_the_normalised_mean_of_their_passages():
-    passages = evaluate.Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 1]), np.array([0, 1, 0]))
-    means = evaluate.document_means(unit([0, 90, 30]), passages)
-    np.testing.assert_allclose(means, unit([45, 30]), atol=1e-6)
+    passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 1]), np.array([0, 1, 0]))
+    run = representations.embedding_run(3 * unit([0, 90, 30]), passages)
+    np.testing.assert_allclose(run.documents, unit([45, 30]), atol=1e-6)
+    assert run.distance[0, 1] == pytest.approx(1 - np.cos(np.radians(15)), abs=1e-6)
+
+
+def test_the_mean_that_is_subtracted_is_of_passages_not_held_out():
+    passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 1]), np.array([0, 1, 0]))
+    vectors = unit([0, 90, 200])
+    np.testing.assert_allclose(representations.centred(vectors, passages, [1]), vectors - vectors[:2].mean(axis=0))
+    np.testing.assert_allclose(representations.centred(vectors, passages, [0, 1]), vectors - vectors.mean(axis=0))
+
+
+def test_topic_distances_are_jensen_shannon():
+    passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 1]), np.array([0, 1, 0]))
+    run = representations.topic_run(np.array([[1.0, 0], [0, 1], [1, 0]], dtype=np.float32), passages)
+    # Means (½, ½) and (1, 0), middle (¾, ¼): ½ · (½ ln ⅔ + ½ ln 2) + ½ · ln 4/3 = 0.2157615; its root.
+    assert run.distance[0, 1] == pytest.approx(0.2157615**0.5, abs=1e-6)
+    assert run.passages[0] @ run.passages[2] == 1 and run.passages[0] @ run.passages[1] == 0
+
+
+def test_the_topic_model_tells_kinds_of_documents_apart_and_is_kept(tmp_path, corpus_folder, monkeypatch):
+    for i in range(24):  # documents of two kinds, each with words of its own
+        corpus_folder.add(f"t{i}", 1900 + i, [" ".join("xyzuv"[k % 5] + "ab"[i % 2] * 3 for k in range(30))] * 6)
+    words = f"b=x --training t -o r -t {corpus_folder.metadata} -r {corpus_folder.chunks} --topics 2"
+    args = evaluate.parse_args(words.split())
+    monkeypatch.setattr(topics, "MOST_FREQUENT", 0)
+    documents, _ = corpus.read_metadata(corpus_folder.metadata)
+    ids = [f"t{i}" for i in range(0, 24, 3)]  # held-out ones alone are embedded, the first, fourth … of them
+    passages = Passages(ids, np.arange(8), np.repeat(np.arange(8), 6), np.tile(np.arange(6), 8))
+    mixtures = topics.topic_mixtures(tmp_path / "r", passages, set(ids), documents, args, 0)
+    assert mixtures.shape == (48, 2) and np.allclose(mixtures.sum(axis=1), 1, atol=1e-5)
+    kinds = mixtures.argmax(axis=1).reshape(8, 6)
+    assert (kinds[::2] == kinds[0, 0]).all() and (kinds[1::2] == 1 - kinds[0, 0]).all()
+    monkeypatch.setattr(topics, "fit_and_infer", None)  # not called again
+    assert (topics.topic_mixtures(tmp_path / "r", passages, set(ids), documents, args, 0) == mixtures).all()
+    passages.number[-1] = 6
+    with pytest.raises(corpus.InputError, match="passage 6 of t21 was embedded but is not in the chunk files"):
+        topics.words_of_rows(topics.read_words(documents, corpus.ChunkFolder(corpus_folder.chunks)), passages)
 
 
 @pytest.fixture
@@ -101,8 +219,11 @@ def evaluated(word_corpus, tiny_encoder, tmp_path):
     corpus.write_json(tmp_path / "training.json", training)
 
     def run(*flags):
-        base = [f"base={tmp_path / 'base'}", f"tuned={tmp_path / 'tuned'}", "-t", str(word_corpus.metadata)]
-        return evaluate.main([*base, "--training", str(tmp_path / "training.json"), "-o", str(tmp_path / "r"), *flags])
+        folders = [f"base={tmp_path / 'base'}", f"tuned={tmp_path / 'tuned'}", *(f for f in flags if "=" in f)]
+        flags = ["-t", str(word_corpus.metadata), *(f for f in flags if "=" not in f)]
+        return evaluate.main(
+            [*folders, "--training", str(tmp_path / "training.json"), "-o", str(tmp_path / "r"), *flags]
+        )
 
     return tmp_path, run
 
@@ -113,15 +234,19 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
     page = (folder / "r/report.html").read_text()
     measured = json.loads((folder / "r/evaluation.json").read_text())["measured"]
     assert list(measured) == ["base", "base, centred", "tuned", "tuned, centred"]
-    for metrics in measured.values():
-        assert set(metrics) == {key for key, _, _ in evaluate.METRICS}
-        for value in metrics.values():
-            assert f"{value:.3f}</td>" in page
+    for of_name in measured.values():
+        assert list(of_name) == [key for key, _, _ in metrics.METRICS]
+        for figure in of_name.values():
+            if figure["value"] is not None:
+                low, high = figure["interval"]
+                assert f"{figure['value']:.3f}<span>{low:.3f} … {high:.3f}</span></td>" in page
+        assert of_name["dating_r2_author"]["value"] is None  # the metadata has no authors
+    assert measured["base"]["mrr_at_10"]["value"] and measured["base"]["timeline_rho_near"]["interval"]
     assert "My &lt;corpus&gt;" in page and "Weak &amp; small." in page
     assert "24 documents, 288 passages, 1900–1957; 8 documents held out" in page
-    assert page.count("data:image/png;base64,") == 4 and not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert page.count("data:image/png;base64,") == 5 and not re.findall(r'(?:src|href)="(?!data:)', page)
     assert {path.name for path in (folder / "r").glob("*.png")} == {
-        "heat_maps.png", "distance_by_gap.png", "maps.png", "loss.png"
+        "scores.png", "heat_maps.png", "distance_by_gap.png", "maps.png", "loss.png"
     }  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "r").glob("*.png"))
 
@@ -139,12 +264,40 @@ def test_an_unfinished_folder_is_refused(evaluated, capsys):
     assert run() == 2 and "the folder is not complete" in capsys.readouterr().err
 
 
-def test_two_representations_of_one_name_and_a_wrong_record_are_refused(evaluated, capsys):
+def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus):
     folder, run = evaluated
-    training, metadata = ["--training", str(folder / "training.json")], ["-t", str(folder / "words/metadata.tsv")]
-    twice = [f"base={folder / 'base'}", f"base={folder / 'tuned'}"]
-    assert evaluate.main([*twice, *training, *metadata, "-o", str(folder / "r")]) == 2
-    assert "the same NAME" in capsys.readouterr().err
+    from tiny_encoder import make_tiny_encoder
+
+    third = make_tiny_encoder(folder / "third", seed=2)
+    assert apply.main(["-m", str(third), "-o", str(folder / "tuned2"), *word_corpus.flags]) == 0
+    assert run(f"tuned={folder / 'tuned2'}", "--training", str(folder / "training.json"), "--draws", "50") == 0
+    found = json.loads((folder / "r/evaluation.json").read_text())
+    one = found["measured"]["tuned"]["timeline_rho"]
+    assert one["runs"][0] != one["runs"][1] and one["value"] == pytest.approx(sum(one["runs"]) / 2)
+    difference = found["differences"][0]
+    assert (difference["of"], difference["less"]) == ("tuned", "base, centred")
+    base = found["measured"]["base, centred"]["timeline_rho"]["value"]
+    assert difference["timeline_rho"]["value"] == pytest.approx(one["value"] - base)
+    assert "Means over runs with different seeds (tuned: 2" in (folder / "r/report.html").read_text()
+
+
+def test_a_topic_model_and_another_part_stand_beside_the_embeddings(evaluated, word_corpus):
+    folder, run = evaluated
+    (folder / "part.html").write_text("<h2>Another part</h2>")
+    more = f"--topics 3 -r {word_corpus.chunks} --topic-iterations 20 --topic-seeds 2 --section {folder / 'part.html'}"
+    assert run(*more.split(), "--draws", "20") == 0
+    found = json.loads((folder / "r/evaluation.json").read_text())
+    assert len(found["measured"]["3 topics"]["timeline_rho"]["runs"]) == 2
+    assert [(d["of"], d["less"]) for d in found["differences"]] == [("tuned", "base, centred"), ("tuned", "3 topics")]
+    page = (folder / "r/report.html").read_text()
+    assert "tuned less 3 topics" in page and "<h2>Another part</h2>" in page and "w1 " not in page
+
+
+def test_what_is_wrong_with_the_command_is_one_sentence(evaluated, capsys):
+    folder, run = evaluated
+    assert run(f"tuned={folder / 'tuned'}") == 2 and "is given twice" in capsys.readouterr().err
+    assert run("--topics", "3") == 2 and "pass their folder with -r" in capsys.readouterr().err
+    assert run("t=x") == 2 and "1 --training for 2 tuned folders" in capsys.readouterr().err
     corpus.write_json(folder / "training.json", {"recipe": 1})
     assert run() == 2 and "is not a training.json" in capsys.readouterr().err
 

@@ -74,6 +74,25 @@ def test_from_texts_to_report_and_then_nothing_is_left_to_do(make, server):
 
 
 @pytest.mark.slow
+def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
+    words = ("experiment", "EXPERIMENT_SETS=nopara para20", "EXPERIMENT_SEEDS=0 1")
+    make(*words)
+    folder = make.output / "experiment"
+    found = json.loads((folder / "report/evaluation.json").read_text())
+    assert all(len(found["measured"][name]["timeline_rho"]["runs"]) == 2 for name in ("nopara", "para20"))
+    compared = [(one["of"], one["less"]) for one in found["differences"]]
+    assert compared == [("nopara", "base, centred"), ("para20", "base, centred"), ("para20", "nopara")]
+    seeds = [corpus.read_json(folder / f"para20-seed{seed}/training.json")["recipe"]["seed"] for seed in (0, 1)]
+    assert seeds == [0, 1]
+    (folder / "para20-seed1/training.json").unlink()  # stopped in the midst
+    assert make(*words).stdout.count("TuneEmbeddings.py") == 1
+    again = make(*words).stdout
+    assert "TuneEmbeddings" not in again and "evaluate" not in again
+    make("clean")
+    assert (folder / "para20-seed1/final").exists() and not (folder / "report").exists()
+
+
+@pytest.mark.slow
 def test_a_model_without_paraphrase_needs_no_server(make, server):
     make("apply-local", "TRAIN=nopara")
     assert (make.output / "embeddings/nopara/manifest.json").exists() and server.requests == []

@@ -161,6 +161,22 @@ def test_whole_authors_are_held_out_on_request(tmp_path):
         split_of(words, "-t", str(metadata))
 
 
+def test_a_documents_texts_are_recombined_and_no_pair_is_there_twice():
+    rows = [
+        {"paperId": f"d{i}", "year": "1900", "anchor": f"a{i}.{j}", "positive": f"p{i}.{j}", "category": "successive"}
+        for i in range(3)
+        for j in range(i + 1)
+    ]
+    added = split.recombined(rows, 2, seed=0)
+    all_pairs = {(row["paperId"], frozenset((row["anchor"], row["positive"]))) for row in [*rows, *added]}
+    assert len(all_pairs) == len(rows) + len(added) and all(len(pair) == 2 for _, pair in all_pairs)
+    # d0 has one pair, so nothing else; d1 of 4 texts has 6 pairs, 2 taken; d2 of 6 has 15, 3 taken.
+    assert [sum(row["paperId"] == f"d{i}" for row in added) for i in range(3)] == [0, 4, 6]
+    for row in added:
+        assert row["anchor"][1:].startswith(row["paperId"][1:]) and row["positive"][1:].startswith(row["paperId"][1:])
+    assert added == split.recombined(rows, 2, seed=0) != split.recombined(rows, 2, seed=1)
+
+
 # ---- whole runs
 
 

@@ -117,13 +117,16 @@ class BestEpoch:
         return kept["epoch"]
 
 
-def save_final(model, folder: Path, recipe: dict) -> None:
+def save_final(model, folder: Path, recipe: dict, adjustment: dict) -> None:
     """Write <folder>/final beside its name and rename it."""
+    from . import adjust
+
     beside, final = folder / ".final.partial", folder / "final"
     for old in (beside, final):
         shutil.rmtree(old, ignore_errors=True)
     model.save_pretrained(str(beside), create_model_card=False)
     write_model_card(beside, recipe)
+    adjust.save(adjustment, beside)
     for path in beside.rglob("*.safetensors"):  # the library makes them readable by their owner alone
         path.chmod((beside / "README.md").stat().st_mode)
     beside.rename(final)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
+from itertools import combinations
 
 import corpus
 from corpus import InputError, log
@@ -74,6 +76,28 @@ def without_texts_of(train_rows: list[dict], held_rows: list[dict]) -> list[dict
     return kept
 
 
+def recombined(rows: list[dict], ratio: int, seed: int) -> list[dict]:
+    """Return, for each document, `ratio` times as many further pairs as it has: any two of its texts, drawn by seed.
+
+    Neighbouring passages teach what a text speaks of, any two of a document what it shares as a whole: hand, time,
+    genre. A document with a single pair has nothing to recombine, a short one fewer pairs than asked for.
+    """
+    texts, pairs = defaultdict(set), defaultdict(set)
+    for row in rows:
+        texts[row["paperId"]] |= {row["anchor"], row["positive"]}
+        pairs[row["paperId"]].add(frozenset((row["anchor"], row["positive"])))
+    year_of = {row["paperId"]: row["year"] for row in rows}
+    added = []
+    for paper_id, known in pairs.items():
+        dice = random.Random(f"recombined {seed} {paper_id}")
+        possible = [pair for pair in combinations(sorted(texts[paper_id]), 2) if frozenset(pair) not in known]
+        for pair in dice.sample(possible, min(ratio * len(known), len(possible))):
+            anchor, positive = dice.sample(pair, 2)
+            cells = (paper_id, year_of[paper_id], anchor, positive, "random-pair")
+            added.append(dict(zip(corpus.PAIR_COLUMNS, cells)))
+    return added
+
+
 def split_rows(args, rows: list[dict]) -> tuple[list[dict], list[dict], list[dict]]:
     """Return training, validation (of --keep best) and held-out rows; they share neither documents nor texts."""
     groups = split_groups(rows, args.metadatapath, args.hold_out_by)
@@ -88,6 +112,7 @@ def split_rows(args, rows: list[dict]) -> tuple[list[dict], list[dict], list[dic
         chosen = {row["paperId"] for row in validation_rows}
         train_rows = [row for row in train_rows if row["paperId"] not in chosen]
     train_rows = without_texts_of(train_rows, held_rows + validation_rows)
+    train_rows = train_rows + recombined(train_rows, args.recombine, args.seed)
     if not train_rows:
         raise InputError(f"{args.datasource} has no pair left to train on; hold out less with --eval-fraction.")
     return train_rows, validation_rows, held_rows

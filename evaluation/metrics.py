@@ -1,0 +1,327 @@
+"""What is measured, each figure with its bootstrap replicates over documents.
+
+A replicate draws as many documents as there are, with replacement; a document drawn k times has weight k. All
+representations are measured under the same draws, so the interval of a difference comes from the differences of
+their replicates (Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13 and 16).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .representations import Passages, Run
+
+FALSE_PARTNERS = 5
+MOST_PASSAGES = 30  # of a held-out document, its first; else one novel would outweigh fifty articles
+NEAR = 50  # years; the second timeline figure looks only this far
+BLOCK = 1024  # queries whose similarities are held at once: 1024 × 60,000 float32 = 250 MB
+FOLDS = 10  # of the dating; fewer where there are fewer groups
+GAP_SLACK = 2  # years by which two pairs of documents may differ in their distance in time and count as equal
+
+# What each figure means, in the order of the table's columns: key, heading, definition.
+METRICS = (
+    ("mrr_at_10", "MRR@10", "Next-passage retrieval: mean of 1/rank of the passage that really follows, among all "
+     "passages of the held-out documents by cosine; 0 where its rank is above 10."),
+    ("accuracy_at_1", "accuracy@1", "Next-passage retrieval: share of passages whose nearest neighbour is the one that "
+     "follows."),
+    ("ap_anywhere", "AP, anywhere", "Average precision of the next passage among five false partners, drawn from other "
+     "held-out documents; chance is 0.167."),
+    ("ap_same_decade", "AP, same decade", "The same, false partners from other held-out documents of the decade."),
+    ("ap_same_document", "AP, same document", "The same, false partners from the passage's own document, neighbours "
+     "excluded."),
+    ("timeline_rho", "timeline ρ", "Spearman correlation of the distance of two held-out documents with the years "
+     "between them, over all pairs. The distance is 1 − cosine of mean passages; for topic models the Jensen–Shannon "
+     "distance of mean mixtures."),
+    ("timeline_rho_near", f"timeline ρ, ≤ {NEAR} years", f"The same, pairs at most {NEAR} years apart."),
+    ("timeline_rho_all", "timeline ρ, all documents", "The same over all embedded documents, those trained on too."),
+    ("dating_r2", "dating R²", "Share of the variance of the documents' years that ridge regression on their vectors "
+     f"explains for documents it has not seen ({FOLDS}-fold cross-validation, all embedded documents)."),
+    ("dating_error", "dating error", "The same regression's mean absolute error in years; less is better."),
+    ("dating_r2_author", "dating R², new authors", "Dating R² where the regression has seen no document by the "
+     "author."),
+    ("same_author", "same author", "Of two documents equally far in time from a third (± "
+     f"{GAP_SLACK} years), one by the third's author and one not, how often the author's own is nearer; 0.5 is chance. "
+     "Above it, the representation sees more than period and spelling. All embedded documents."),
+)  # fmt: skip
+LESS_IS_BETTER = {"dating_error"}
+
+
+class Measured(NamedTuple):
+    """A figure, and its value under each draw of documents, (draws,); None and NaNs where it can't be measured."""
+
+    value: float | None
+    replicates: np.ndarray
+
+
+def document_draws(documents: int, draws: int, seed: int) -> np.ndarray:
+    """Return how often each document is drawn: int, (1 + draws, documents). The first row is the sample itself."""
+    dice = np.random.default_rng(seed)
+    drawn = dice.multinomial(documents, np.full(documents, 1 / documents), size=draws)
+    return np.concatenate([np.ones((1, documents), dtype=int), drawn])
+
+
+def measured(values: np.ndarray) -> Measured:
+    """Split figures under each draw, the sample's own first."""
+    return Measured(float(values[0]) if np.isfinite(values[0]) else None, values[1:])
+
+
+def not_measured(draws: np.ndarray) -> Measured:
+    """Return a figure that this corpus gives no data for."""
+    return Measured(None, np.full(len(draws) - 1, np.nan))
+
+
+def weighted_mean(values: np.ndarray, document: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return the mean of values under each draw; `document` is the index of the document of each value."""
+    size = draws.shape[1]
+    totals = draws @ np.bincount(document, values, minlength=size)
+    counts = draws @ np.bincount(document, minlength=size)
+    return totals / np.where(counts, counts, np.nan)
+
+
+# ---------------------------------------------------------------- next passages
+
+
+def held_out_rows(passages: Passages, held: list[int]) -> np.ndarray:
+    """Return the rows of the held-out documents' first passages, in order."""
+    return np.flatnonzero(np.isin(passages.document, held) & (passages.number < MOST_PASSAGES))
+
+
+def next_passage_pairs(passages: Passages, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions in rows: passages, and the passage that follows each in its document."""
+    document, number = passages.document[rows], passages.number[rows]
+    follows = (document[1:] == document[:-1]) & (number[1:] == number[:-1] + 1)
+    queries = np.flatnonzero(follows)
+    return queries, queries + 1
+
+
+def next_passage_ranks(vectors: np.ndarray, queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return for each query the rank of its target among all other rows by cosine, 1 the nearest; ties count against.
+
+    Args:
+        vectors: normalised, (rows, dimensions).
+        queries, targets: int, positions in vectors.
+    """
+    ranks = np.empty(len(queries), dtype=int)
+    for start in range(0, len(queries), BLOCK):
+        block = slice(start, start + BLOCK)
+        similarity = vectors[queries[block]] @ vectors.T
+        rows = np.arange(len(similarity))
+        true = similarity[rows, targets[block]].copy()
+        similarity[rows, queries[block]] = -np.inf
+        ranks[block] = (similarity >= true[:, None]).sum(axis=1)
+    return ranks
+
+
+def false_partners(kind: str, document, number, decade, queries, dice) -> tuple[np.ndarray, np.ndarray]:
+    """Draw five false partners for each query that has that many.
+
+    Args:
+        kind: "anywhere", "same_decade" or "same_document".
+        document, number, decade: int, one a row.
+    Returns:
+        Positions in queries, and rows, equally long.
+    """
+    asked, partners = [], []
+    for position, query in enumerate(queries):
+        if kind == "same_document":
+            allowed = (document == document[query]) & (np.abs(number - number[query]) > 1)
+        else:
+            allowed = document != document[query]
+            if kind == "same_decade":
+                allowed &= decade == decade[query]
+        pool = np.flatnonzero(allowed)
+        if len(pool) >= FALSE_PARTNERS:
+            asked += [position] * FALSE_PARTNERS
+            partners += dice.choice(pool, FALSE_PARTNERS, replace=False).tolist()
+    return np.array(asked, dtype=int), np.array(partners, dtype=int)
+
+
+def average_precision(vectors, queries, targets, false, document, draws) -> np.ndarray:
+    """Return the average precision of true partners among false ones under each draw, NaN without any.
+
+    Args:
+        false: what false_partners returned.
+        document: index of each row's document among the drawn.
+    """
+    from sklearn.metrics import average_precision_score
+
+    asked, partners = false
+    if not len(asked):
+        return np.full(len(draws), np.nan)
+    kept = np.unique(asked)
+    anchors = np.concatenate([queries[kept], queries[asked]])
+    others = np.concatenate([targets[kept], partners])
+    scores = np.einsum("ij,ij->i", vectors[anchors], vectors[others])
+    labels = np.repeat([1, 0], [len(kept), len(asked)])
+    weights = draws[:, document[anchors]]
+    return np.array([
+        average_precision_score(labels, scores, sample_weight=w) if w[: len(kept)].any() else np.nan for w in weights
+    ])  # fmt: skip
+
+
+# ---------------------------------------------------------------- timeline
+
+
+def timeline_correlation(distance: np.ndarray, years: np.ndarray, draws: np.ndarray, most: int | None = None):
+    """Return Spearman's ρ of distance and years apart over all pairs of documents under each draw; NaN without any.
+
+    The ranks are those of the sample itself; under a draw a pair weighs the product of its documents' weights.
+    """
+    from scipy.stats import rankdata
+
+    first, second = np.triu_indices(len(years), k=1)
+    apart = np.abs(years[first] - years[second])
+    if most is not None:
+        first, second, apart = first[apart <= most], second[apart <= most], apart[apart <= most]
+    if len(apart) < 2 or np.ptp(apart) == 0 or np.ptp(distance[first, second]) == 0:
+        return np.full(len(draws), np.nan)
+    x, y = (rankdata(values) for values in (apart, distance[first, second]))
+    x, y = x - x.mean(), y - y.mean()
+
+    def total(values):
+        """The sum over pairs under each draw, as a quadratic form: (draws,)."""
+        matrix = np.zeros(distance.shape)
+        matrix[first, second] = values
+        return np.einsum("ij,ij->i", draws @ matrix, draws)
+
+    weight, sx, sy = total(np.ones(len(x))), total(x), total(y)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw without two different pairs has no correlation
+        covariance = total(x * y) - sx * sy / weight
+        return covariance / np.sqrt((total(x * x) - sx**2 / weight) * (total(y * y) - sy**2 / weight))
+
+
+def cross_validated_years(features: np.ndarray, years: np.ndarray, groups: np.ndarray) -> np.ndarray | None:
+    """Return the year that ridge regression gives each document from the others; None with fewer than three groups.
+
+    Documents of one group are never on both sides. The penalty is chosen within the training side.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folds = min(FOLDS, len(np.unique(groups)))
+    if folds < 3:
+        return None
+    model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 5, 13)))
+    return cross_val_predict(model, features, years, groups=groups, cv=GroupKFold(folds))
+
+
+def explained(years: np.ndarray, predicted: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return R² of the predicted years under each draw."""
+    document = np.arange(len(years))
+    residual = weighted_mean((years - predicted) ** 2, document, draws)
+    mean = weighted_mean(years, document, draws)
+    return 1 - residual / (weighted_mean(years**2, document, draws) - mean**2)
+
+
+def same_author_nearer(distance: np.ndarray, years: np.ndarray, authors: list[str], draws: np.ndarray) -> np.ndarray:
+    """Return how often a document is nearer to one by its author than to another's of the same distance in time.
+
+    For each document all such pairs are compared; ties count half. NaN where there are none.
+    """
+    names = np.array(authors)
+    apart = np.abs(years[:, None] - years[None, :])
+    wins, counts = np.zeros(len(years)), np.zeros(len(years))
+    for i in range(len(years)):
+        own = np.flatnonzero((names == names[i]) & (names != ""))
+        other = np.flatnonzero((names != names[i]) & (names != ""))
+        own = own[own != i]
+        comparable = np.abs(apart[i, own][:, None] - apart[i, other][None, :]) <= GAP_SLACK
+        nearer = distance[i, own][:, None] < distance[i, other][None, :]
+        ties = distance[i, own][:, None] == distance[i, other][None, :]
+        wins[i], counts[i] = ((nearer + 0.5 * ties) * comparable).sum(), comparable.sum()
+    totals = draws @ counts
+    return draws @ wins / np.where(totals, totals, np.nan)
+
+
+# ---------------------------------------------------------------- all of them
+
+
+class Bench:
+    """What all representations are measured on: the same queries, false partners and draws of documents.
+
+    Args:
+        held: indices of the held-out documents.
+        some: indices of the documents whose pairs make the figures over all documents, at most a few thousand.
+        authors: one a document, empty where unknown; None where the metadata has none.
+    """
+
+    def __init__(self, passages: Passages, held: list[int], some: list[int], authors, draws: int, seed: int):
+        self.passages, self.held, self.some, self.authors, self.seed = passages, held, some, authors, seed
+        self.rows = held_out_rows(passages, held)
+        self.queries, self.targets = next_passage_pairs(passages, self.rows)
+        self.document = np.searchsorted(held, passages.document[self.rows])
+        decade = passages.years[passages.document[self.rows]] // 10
+        dice = np.random.default_rng(seed)
+        self.false = {
+            kind: false_partners(kind, self.document, passages.number[self.rows], decade, self.queries, dice)
+            for kind in ("anywhere", "same_decade", "same_document")
+        }
+        self.held_draws = document_draws(len(held), draws, seed)
+        self.some_draws = document_draws(len(some), draws, seed + 1)
+
+    def measure(self, run: Run) -> dict[str, Measured]:
+        """Return all METRICS of one run."""
+        found = {key: measured(values) for key, values in (self.retrieval(run) | self.timeline(run)).items()}
+        empty = not_measured(self.held_draws)
+        return {key: found.get(key, empty) for key, _, _ in METRICS}
+
+    def retrieval(self, run: Run) -> dict[str, np.ndarray]:
+        """Return the figures about next passages under each draw."""
+        vectors, of_query = run.passages[self.rows], self.document[self.queries]
+        ranks = next_passage_ranks(vectors, self.queries, self.targets)
+        reciprocal = np.where(ranks <= 10, 1 / ranks, 0)
+        found = {
+            "mrr_at_10": weighted_mean(reciprocal, of_query, self.held_draws),
+            "accuracy_at_1": weighted_mean((ranks == 1).astype(float), of_query, self.held_draws),
+        }
+        for kind, false in self.false.items():
+            found[f"ap_{kind}"] = average_precision(
+                vectors, self.queries, self.targets, false, self.document, self.held_draws
+            )
+        return found
+
+    def timeline(self, run: Run) -> dict[str, np.ndarray]:
+        """Return the figures about documents and time under each draw."""
+        years = self.passages.years.astype(float)
+        held, some = np.ix_(self.held, self.held), np.ix_(self.some, self.some)
+        found = {
+            "timeline_rho": timeline_correlation(run.distance[held], years[self.held], self.held_draws),
+            "timeline_rho_near": timeline_correlation(run.distance[held], years[self.held], self.held_draws, NEAR),
+            "timeline_rho_all": timeline_correlation(run.distance[some], years[self.some], self.some_draws),
+        }
+        years, features = years[self.some], run.documents[self.some]
+        predicted = cross_validated_years(features, years, np.arange(len(years)))
+        if predicted is not None:
+            found["dating_r2"] = explained(years, predicted, self.some_draws)
+            found["dating_error"] = weighted_mean(np.abs(years - predicted), np.arange(len(years)), self.some_draws)
+        if self.authors is not None:
+            authors = [self.authors[i] for i in self.some]
+            groups = np.unique([author or f"\t{i}" for i, author in enumerate(authors)], return_inverse=True)[1]
+            predicted = cross_validated_years(features, years, groups)
+            if predicted is not None:
+                found["dating_r2_author"] = explained(years, predicted, self.some_draws)
+            found["same_author"] = same_author_nearer(run.distance[some], years, authors, self.some_draws)
+        return found
+
+
+def mean_of_runs(runs: list[dict[str, Measured]]) -> dict[str, Measured]:
+    """Return each figure's mean over the runs (seeds) of one representation, draw by draw."""
+    mean = {}
+    for key in runs[0]:
+        values = [run[key].value for run in runs]
+        value = None if None in values else float(np.mean(values))
+        mean[key] = Measured(value, np.mean([run[key].replicates for run in runs], axis=0))
+    return mean
+
+
+def interval(replicates: np.ndarray) -> tuple[float, float] | None:
+    """Return the 95% percentile interval, None where fewer than half of the draws could be measured."""
+    finite = replicates[np.isfinite(replicates)]
+    if len(finite) < len(replicates) / 2 or not len(finite):
+        return None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)

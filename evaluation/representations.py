@@ -1,0 +1,107 @@
+"""Reading embedding folders: passages, documents and how far documents are apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import corpus
+from corpus import InputError
+
+
+class Passages(NamedTuple):
+    """What the rows of every representation stand for; arrays over passages but for paper_ids and years."""
+
+    paper_ids: list[str]  # one a document
+    years: np.ndarray  # int, one a document
+    document: np.ndarray  # int: index of the passage's document
+    number: np.ndarray  # int: chunknumber
+
+
+class Run(NamedTuple):
+    """One model's vectors, or one topic model's mixtures, of the same passages.
+
+    passages: float32, (passages, dimensions), rows of length 1; nearness is their dot product.
+    documents: (documents, features), what a document's year is read off.
+    distance: (documents, documents), what the timeline's distances are.
+    """
+
+    passages: np.ndarray
+    documents: np.ndarray
+    distance: np.ndarray
+
+
+def read_folder(folder: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Read all decades of an embedding folder: paperIds, passage numbers, vectors. InputError if not whole."""
+    manifest = Path(folder) / corpus.MANIFEST
+    if not manifest.exists():
+        raise InputError(f"{manifest} does not exist: the folder is not complete; run Apply_Tuned_Model.py to its end.")
+    paper_ids, numbers, vectors = [], [], []
+    for record in corpus.read_json(manifest)["decades"]:
+        if record["passages"]:
+            ids, chunk_numbers, decade_vectors = corpus.read_embeddings(Path(folder) / record["file"])
+            paper_ids += ids
+            numbers.append(chunk_numbers)
+            vectors.append(decade_vectors)
+    return paper_ids, np.concatenate(numbers), np.concatenate(vectors)
+
+
+def index_passages(paper_ids: list[str], numbers, year_of: dict[str, int], metadata: str) -> Passages:
+    """Return which document each row belongs to. InputError where the metadata has no such document."""
+    order = {paper_id: i for i, paper_id in enumerate(dict.fromkeys(paper_ids))}
+    unknown = [paper_id for paper_id in order if paper_id not in year_of]
+    if unknown:
+        raise InputError(f"{metadata} has no {corpus.first_few(unknown)}; pass the metadata the embeddings came from.")
+    years = np.array([year_of[paper_id] for paper_id in order])
+    return Passages(list(order), years, np.array([order[paper_id] for paper_id in paper_ids]), numbers)
+
+
+def check_same_passages(folder: str, paper_ids, numbers, first: tuple) -> None:
+    """Refuse a folder whose rows stand for other passages than the first folder's."""
+    first_folder, first_ids, first_numbers = first
+    if paper_ids != first_ids or (numbers != first_numbers).any():
+        raise InputError(
+            f"{folder} and {first_folder} don't hold the same passages; delete both folders and embed one corpus."
+        )
+
+
+def normalised(vectors: np.ndarray) -> np.ndarray:
+    """Return rows of length 1; rows of zeros stay zeros."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, 1e-12)
+
+
+def means_by_document(rows: np.ndarray, passages: Passages) -> np.ndarray:
+    """Return the mean of each document's rows, (documents, columns)."""
+    starts = np.flatnonzero(np.diff(passages.document, prepend=-1))  # a document's rows stand together
+    counts = np.diff(starts, append=len(rows))
+    return np.add.reduceat(rows, starts, axis=0) / counts[:, None]
+
+
+def embedding_run(vectors: np.ndarray, passages: Passages) -> Run:
+    """Return an embedding model's run; the distance of documents is 1 − cosine of their mean passages."""
+    unit = normalised(vectors)
+    documents = normalised(means_by_document(unit, passages))
+    return Run(unit, documents, 1 - documents @ documents.T)
+
+
+def centred(vectors: np.ndarray, passages: Passages, held: list[int]) -> np.ndarray:
+    """Return unit vectors less the mean of the passages that are not held out (of all, where all are held out)."""
+    unit = normalised(vectors)
+    seen = ~np.isin(passages.document, held)
+    return unit - unit[seen if seen.any() else slice(None)].mean(axis=0)
+
+
+def topic_run(mixtures: np.ndarray, passages: Passages) -> Run:
+    """Return a topic model's run from its mixtures, (passages, topics), rows of sum 1.
+
+    Passages are compared by the Bhattacharyya coefficient (the dot product of square roots), documents by the
+    Jensen–Shannon distance of their mean mixtures: what is customary for distributions.
+    """
+    from scipy.spatial.distance import pdist, squareform
+
+    means = means_by_document(mixtures, passages)
+    distance = squareform(pdist(means, "jensenshannon"))
+    return Run(np.sqrt(mixtures).astype(np.float32), np.sqrt(means), np.nan_to_num(distance))

@@ -1,0 +1,97 @@
+"""The topic model that embeddings are compared with: latent Dirichlet allocation by collapsed Gibbs sampling, fitted
+on the passages of documents that are not held out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+import corpus
+from corpus import ChunkFolder, Document, InputError, log
+
+from .representations import Passages
+
+WORD = re.compile(r"[^\W\d_]\w+")
+RAREST = 5  # passages a word must occur in
+MOST_FREQUENT = 20  # words left out, for want of a list of stop words that serves three centuries
+INFERENCE_ITERATIONS = 100
+
+
+def read_words(documents: list[Document], chunks: ChunkFolder) -> dict[str, list[list[str]]]:
+    """Return for each document the lower-case words of each of its passages."""
+    return {
+        document.paper_id: [WORD.findall(text.lower()) for text in chunks.passages(document)] for document in documents
+    }
+
+
+def words_of_rows(words: dict[str, list[list[str]]], passages: Passages) -> list[list[str]]:
+    """Return the words of each embedded passage. InputError where the chunk files hold fewer than were embedded."""
+    rows = []
+    for document, number in zip(passages.document, passages.number):
+        paper_id = passages.paper_ids[document]
+        if number >= len(words.get(paper_id, ())):
+            raise InputError(f"passage {number} of {paper_id} was embedded but is not in the chunk files; embed again.")
+        rows.append(words[paper_id][number])
+    return rows
+
+
+def check_vocabulary(fitted: list[list[str]]) -> None:
+    """Refuse passages of which no word is left: the library would end the process without a word."""
+    frequency = Counter(word for words in fitted for word in set(words))
+    if sum(count >= RAREST for count in frequency.values()) <= MOST_FREQUENT:
+        raise InputError(
+            f"the corpus is too small for a topic model: but for the {MOST_FREQUENT} most frequent no word is in "
+            f"{RAREST} passages; pass --topics 0."
+        )
+
+
+def fit_and_infer(fitted: list[list[str]], wanted: list[list[str]], args, seed: int) -> np.ndarray:
+    """Return the mixtures of the wanted passages, float32, (passages, topics), by topics fitted on the other list."""
+    import tomotopy
+
+    check_vocabulary(fitted)
+    model = tomotopy.LDAModel(k=args.topics, min_df=RAREST, rm_top=MOST_FREQUENT, seed=seed)
+    for words in fitted:
+        if words:
+            model.add_doc(words)
+    model.train(args.topic_iterations, workers=args.topic_workers)
+    documents = [model.make_doc(words) if words else None for words in wanted]
+    known = [document for document in documents if document is not None and len(document.words)]
+    mixtures, _ = model.infer(known, iterations=INFERENCE_ITERATIONS, workers=args.topic_workers)
+    of_document = dict(zip(map(id, known), mixtures))
+    nothing_known = np.full(args.topics, 1 / args.topics)
+    return np.asarray([of_document.get(id(document), nothing_known) for document in documents], dtype=np.float32)
+
+
+def topic_mixtures(output: Path, passages: Passages, held: set[str], documents: list[Document], args, seed: int):
+    """Return the mixtures of the embedded passages by one topic model, from <output>/topics if it was fitted before.
+
+    Args:
+        held: paperIds of the held-out documents.
+        documents: the whole metadata; those not held out are fitted on, whether they are embedded or not.
+    """
+    key = {
+        "topics": args.topics,
+        "iterations": args.topic_iterations,
+        "seed": seed,
+        "held_out": sorted(held),
+        "documents": [document.paper_id for document in documents],
+        "passages": len(passages.document),
+    }
+    stem = output / "topics" / f"{args.topics}-{seed}"
+    record, store = stem.with_suffix(".json"), stem.with_suffix(".npy")
+    if record.exists() and store.exists() and corpus.read_json(record) == key:
+        return np.load(store)
+    log.info("fitting a topic model of %d topics, seed %d", args.topics, seed)
+    words = read_words(documents, ChunkFolder(args.rootfolder, args.encoding_errors))
+    fitted = [passage for paper_id, rows in words.items() if paper_id not in held for passage in rows]
+    mixtures = fit_and_infer(fitted, words_of_rows(words, passages), args, seed)
+    record.unlink(missing_ok=True)
+    with corpus.replacing(store) as beside, open(beside, "wb") as handle:
+        np.save(handle, mixtures)
+    corpus.write_json(record, key)
+    return mixtures

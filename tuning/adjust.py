@@ -1,0 +1,69 @@
+"""Centring and soft whitening: what subtracts the passage that all passages resemble, and turns down the few directions
+in which they differ most. Fitted on the training passages once a model is tuned, applied by Apply_Tuned_Model.py.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+
+from corpus import InputError
+
+ADJUSTMENT = "adjustment.safetensors"  # in the model's folder
+MOST_TEXTS = 5000  # fitted on so many: several times the dimensions
+SMALLEST = 1e-3  # of the largest standard deviation; directions below it are noise and left out
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Return the rows with length 1; rows of zeros stay zeros."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def fit(vectors: np.ndarray) -> dict[str, np.ndarray]:
+    """Return mean, principal directions and standard deviations of the vectors, float32.
+
+    Returns:
+        mean (dimensions,), directions (dimensions, kept), deviations (kept,), largest first.
+    """
+    unit = unit_rows(np.asarray(vectors, dtype=np.float64))
+    mean = unit.mean(axis=0)
+    _, singular, rows = np.linalg.svd(unit - mean, full_matrices=False)
+    deviations = singular / np.sqrt(len(unit))
+    kept = deviations > SMALLEST * deviations[0]
+    found = {"mean": mean, "directions": rows[kept].T, "deviations": deviations[kept]}
+    return {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in found.items()}
+
+
+def apply(adjustment: dict[str, np.ndarray], vectors: np.ndarray, kind: str, power: float) -> np.ndarray:
+    """Return the vectors centred, and under "whiten" with each principal component divided by its standard deviation
+    to the `power`, as unit rows, float32. 0 is centring alone, 1 is whitening; in between soft whitening.
+    """
+    centred = unit_rows(vectors.astype(np.float32)) - adjustment["mean"]
+    if kind == "whiten":
+        centred = centred @ (adjustment["directions"] * adjustment["deviations"] ** -power)
+    return unit_rows(centred).astype(np.float32)
+
+
+def save(adjustment: dict[str, np.ndarray], model_folder: Path) -> None:
+    """Write the adjustment into a model's folder."""
+    from safetensors.numpy import save_file
+
+    save_file(adjustment, model_folder / ADJUSTMENT)
+
+
+def load(model_folder: str | Path) -> dict[str, np.ndarray]:
+    """Read a model's adjustment. InputError where it has none."""
+    from safetensors.numpy import load_file
+
+    path = Path(model_folder) / ADJUSTMENT
+    if not path.exists():
+        raise InputError(f"{path} does not exist: --adjust is for models tuned by TuneEmbeddings.py; tune it again.")
+    return load_file(path)
+
+
+def training_texts(rows: list[dict], seed: int) -> list[str]:
+    """Return at most MOST_TEXTS of the texts trained on, drawn by seed."""
+    texts = sorted({row[name] for row in rows for name in ("anchor", "positive")})
+    return random.Random(f"adjustment {seed}").sample(texts, min(MOST_TEXTS, len(texts)))
