@@ -44,7 +44,8 @@ PAIRS_FLAGS := --level-quantile 1
 PARAPHRASER := $(PYTHON) demo/serve_smollm2.py
 PARAPHRASE_FLAGS := --prompts demo/prompts.toml --prompt-set demo --model SmolLM2-135M-Instruct --concurrency 4 \
   --max-tokens 200 --accept-rejects drop
-TUNE_FLAGS := --epochs $(DEMO_EPOCHS) --batch-size 32 --learning-rate $(DEMO_RATE) --max-seq-length $(DEMO_LENGTH) --eval-fraction 0.2
+TUNE_FLAGS := --epochs $(DEMO_EPOCHS) --batch-size 32 --learning-rate $(DEMO_RATE) --max-seq-length $(DEMO_LENGTH) \
+  --eval-fraction 0.2
 REPORT_FLAGS := --title "State of the Union: what tuning did" --topics $(DEMO_TOPICS) --note "The few paraphrased \
 pairs were written by SmolLM2-135M, a very small model, so that the demo needs no key: poor paraphrases, good enough \
 to show every step."
