@@ -199,6 +199,13 @@ def check_length(model, asked: int | None) -> None:
         raise InputError(f"--max-seq-length {asked}: this model has positions for {longest} tokens at most.")
 
 
+def check_dimensions(model, asked: list[int] | None) -> None:
+    """Refuse --matryoshka dimensions that the model has not."""
+    dimensions = model.get_embedding_dimension()
+    if asked and max(asked) > dimensions:
+        raise InputError(f"--matryoshka {max(asked)}: this model has {dimensions} dimensions.")
+
+
 def document_numbers(rows: list[dict]) -> list[int]:
     """Return for each row a number that stands for its document."""
     number_of = {paper_id: i for i, paper_id in enumerate(dict.fromkeys(row["paperId"] for row in rows))}
@@ -353,7 +360,9 @@ def follow_training(started: float, stop: StopSignals, is_main: bool, best: Best
                 best.consider(model, round(state.epoch))
                 left_out = len(self.trainer.sampler.left_out)
                 if left_out:
-                    log.info("epoch %d: %d pairs sat out, no batch being free of their texts", state.epoch, left_out)
+                    log.info(
+                        "epoch %d: %d pairs sat out, no full batch being free of their texts", state.epoch, left_out
+                    )
 
         def on_log(self, arguments, state, control, logs=None, **_):
             if "loss" in (logs or {}):
@@ -430,6 +439,7 @@ def parse_args(argv: list[str] | None = None):
     add(
         "--recombine",
         type=int,
+        choices=range(101),
         metavar="N",
         help=by_recipe("add N pairs of any two texts of its document for each pair", "recombine"),
     )
@@ -507,6 +517,7 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], ...], stop: S
     # In float32: some models are stored in half precision, in which they would train badly.
     model = load_model("--base-model", args.base_model, device, model_kwargs={"dtype": "float32"})
     check_length(model, args.max_seq_length)
+    check_dimensions(model, args.matryoshka)
     set_prompt(model, args.prompt)
     own_length = model.max_seq_length
     log.info("%s on %d × %s in %s", args.base_model, state.num_processes, device, precision)
@@ -535,14 +546,14 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], ...], stop: S
     if callback.stopped:
         state.wait_for_everyone()
         raise Stopped(f"stopped by {stop.received} after step {steps} of {trainer.state.max_steps}, checkpoint written")
-    kept_epoch = best.restore(model)
-    # Trained on passages cut short, it still embeds them whole.
-    model.max_seq_length = max(own_length, model.max_seq_length)
     if not state.is_main_process:
         return
 
     from tuning import adjust
 
+    kept_epoch = best.restore(model)
+    # Trained on passages cut short, it still embeds them whole.
+    model.max_seq_length = max(own_length, model.max_seq_length)
     after = score(model, evaluator, autocast)
     log.info("held-out documents, after:  %s", after)
     with autocast():

@@ -43,6 +43,7 @@
 #BASE_MODEL = sentence-transformers/all-distilroberta-v1
 # With fewer than some hundred documents hold out more of them than the default 5%.
 #TUNE_FLAGS = --epochs 3 --learning-rate 2e-5 --eval-fraction 0.2
+# The published settings instead: TUNE_FLAGS = --recipe replication
 #APPLY_FLAGS = --dtype float16
 
 # ---- Delta, or another Slurm cluster ----
@@ -81,7 +82,11 @@
 #DELTA_PIP_FLAGS =
 
 # ---- report ----
-#REPORT_FLAGS = --title "My journals, 1900–2017"
+# Compare with a topic model, too: --topics 250, as in the paper.
+#REPORT_FLAGS = --title "My journals, 1900–2017" --topics 50
+# What make experiment tunes: without and with paraphrase, and with which seeds.
+#EXPERIMENT_SETS = nopara para10 para20
+#EXPERIMENT_SEEDS = 0 1 2
 
 # ---- environment ----
 # With an environment of your own (a cluster's module, conda): no .venv is made.

@@ -1,7 +1,7 @@
 # Settings of `make demo`: the State of the Union addresses, 1790 to today, on two CPU cores.
 # DEMO_SIZE=small takes every fourth address and trains one epoch; DEMO_SIZE=experiment is for `make experiment`: two
-# pairs a year, so that a small language model can paraphrase a tenth and a fifth of them in half an hour. Each has a
-# folder of its own.
+# pairs a year and passages cut short, so that a small language model paraphrases a fifth of them in half an hour and
+# nine trainings end within another. Each has a folder of its own.
 
 DEMO_SIZE ?= full
 
@@ -13,11 +13,13 @@ DEMO_TOPICS := 20
 else ifeq ($(DEMO_SIZE),experiment)
 OUTPUT := demo/output-experiment
 DEMO_EVERY := 1
-DEMO_EPOCHS := 4
+DEMO_EPOCHS := 3
 PAIRS_PER_YEAR := 2
 TRAIN := para20
 PARAPHRASE_SET := para20
 DEMO_LENGTH := 64
+DEMO_TOPICS := 50 --topic-seeds 3
+APPLY_FLAGS := --max-seq-length 128
 DEMO_RATE := 1e-4
 else ifeq ($(DEMO_SIZE),full)
 OUTPUT := demo/output

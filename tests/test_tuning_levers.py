@@ -2,6 +2,8 @@
 
 import json
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,10 @@ from test_tune import command, pairs, weights  # noqa: F401
 import corpus
 import TuneEmbeddings as tune
 from tuning import batches, loss, split
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import tuning_grid
 
 # ---- the loss
 
@@ -238,3 +244,30 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(p
     kept = tune.newest_whole_checkpoint(folder)
     assert kept is not None and str(kept) in said and not (folder / "final").exists()
     assert all(np.isfinite(value).all() for value in weights(kept).values())
+
+
+def test_dimensions_the_model_has_not_are_refused(pairs, tiny_encoder, tmp_path, capsys):  # noqa: F811
+    assert tune.main([*command(pairs, tiny_encoder, tmp_path / "model"), "--matryoshka", "64", "16"]) == 2
+    assert "--matryoshka 64: this model has 32 dimensions." in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_grid_measures_each_variant_and_repeats_nothing(word_corpus, tiny_encoder, tmp_path, capsys):
+    rows = []
+    for document in corpus.read_metadata(word_corpus.metadata)[0]:
+        texts = corpus.ChunkFolder(word_corpus.chunks).passages(document)
+        cells = (document.paper_id, document.year)
+        rows += [dict(zip(corpus.PAIR_COLUMNS, (*cells, *texts[i : i + 2], "successive"))) for i in (0, 4, 8)]
+    corpus.write_pairs(tmp_path / "pairs.tsv", rows)
+    words = ["-d", str(tmp_path / "pairs.tsv"), "-o", str(tmp_path / "grid"), "--base-model", str(tiny_encoder)]
+    words += [*word_corpus.flags, "--seeds", "0", "1", "--variants", "default", "whitened ½", "allow"]
+    words += ["--tune-flags=--epochs 1 --batch-size 8", "--report-flags=--draws 20"]
+    assert tuning_grid.main(words) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in table if line.startswith("|")][2:] == [
+        "base", "base, centred", "default", "default, centred", "whitened ½", "whitened ½, centred", "allow",
+        "allow, centred",
+    ]  # fmt: skip
+    models = {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}
+    assert tuning_grid.main(words) == 0
+    assert models == {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}
