@@ -171,6 +171,16 @@ def write_json(path: str | Path, data: dict) -> None:
         beside.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def write_lines(path: str | Path, lines) -> int:
+    """Write lines, each with its line feed, as UTF-8, whole or not at all; return their number."""
+    written = 0
+    with replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as handle:
+        for line in lines:
+            handle.write(line)
+            written += 1
+    return written
+
+
 def read_json(path: str | Path) -> dict:
     """Read a JSON object that a stage wrote. InputError where it is none."""
     try:

@@ -28,6 +28,7 @@ ACTIONS += ("pull-model", "pull-embeddings")
 CODE = (
     "*.py",
     "paraphrase/*.py",
+    "precocity/*.py",
     "prompts.toml",
     "slurm/*",
     "Makefile",
