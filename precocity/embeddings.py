@@ -100,7 +100,10 @@ class Folder:
 
         present, starts = np.unique(position[rows], return_index=True)
         documents = [self.documents[i].paper_id for i in present]
-        return Year(year, documents, np.append(starts, len(rows)), numbers[rows], vectors[rows], lengths[rows])
+        if (np.diff(rows) == 1).all():  # as Apply_Tuned_Model.py writes them where the metadata is sorted by year
+            rows = slice(rows[0], rows[-1] + 1)  # a view: no second copy of the decade
+        own = numbers[rows]
+        return Year(year, documents, np.append(starts, len(own)), own, vectors[rows], lengths[rows])
 
     def check_dimensions(self, path: Path, dimensions: int) -> None:
         """Refuse a file whose vectors are longer or shorter than those of the file read first."""
