@@ -1,4 +1,4 @@
-"""The definition of precocity, word for word in Python loops: what calc_precocity_for_embeddings.py is compared with."""
+"""The definition of precocity, word for word in Python loops: what the script is compared with."""
 
 from __future__ import annotations
 

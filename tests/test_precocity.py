@@ -144,7 +144,9 @@ def test_equal_to_the_definition_on_random_corpora(drawn, drop_identical, part_b
             lines = [(c, f"{o}-{n}") for c, o, n in sorted(quotes)]
             flags += ["-c", made.file("c.tsv", lines)]
         if train:
-            pairs = ({"paperId": d, "year": 1900, "anchor": "a", "positive": "p", "category": "successive"} for d in train)
+            pairs = (
+                {"paperId": d, "year": 1900, "anchor": "a", "positive": "p", "category": "successive"} for d in train
+            )
             corpus.write_pairs(made.folder / "pairs.tsv", pairs)
             flags += ["--train-pairs", made.folder / "pairs.tsv"]
         flags += ["--drop-identical"] if drop_identical else []
@@ -224,7 +226,9 @@ def test_documents_without_embeddings_have_no_lines_and_are_listed(dense, caplog
 
 
 def test_documents_without_metadata_are_listed(dense, caplog):
-    dense.metadata.write_text("\n".join(line for line in dense.metadata.read_text().split("\n") if "b-1901" not in line))
+    dense.metadata.write_text(
+        "\n".join(line for line in dense.metadata.read_text().split("\n") if "b-1901" not in line)
+    )
     assert dense.run("-s", 1900, "-e", 1901) == 0 and "1 documents have embeddings and no line" in caplog.text
 
 
@@ -268,7 +272,7 @@ def repeat(ids, numbers, vectors):
     [
         (put(4, 0), "1900.parquet, row 4: the vector of b-1900-1 is zero; embed this decade again."),
         (put(5, math.nan), "1900.parquet, row 5: the vector holds NaN or infinity; embed this decade again."),
-        (lambda i, n, v: (i, n, v[:, :5]), "1880.parquet has 6 dimensions and 1900.parquet 5; embed all decades with one model."),
+        (lambda i, n, v: (i, n, v[:, :5]), "has 6 dimensions and 1900.parquet 5; embed all decades with one model."),
         (repeat, "1900.parquet: rows 3 and 4 are both passage b-1900-0; embed this decade again."),
         (lambda i, n, v: (["a-1895" if d == "a-1901" else d for d in i], n, v), "'a-1895', in the metadata of 1895"),
     ],
@@ -487,7 +491,7 @@ def test_shared_six_words_exclude_the_passage_and_common_phrases_do_not(dense):
         texts = [f"{document} {i} {phrase} {document}" for i in range(3)]
         (chunks / f"{document}.txt").write_text("".join(f"{i}\t{text}\n" for i, text in enumerate(texts)))
     (chunks / "a-1900.txt").write_text(f"0\tHe wrote: {quote}, and more.\n1\tx\n2\ty\n")
-    (chunks / "b-1910.txt").write_text(f"0\tnothing\n1\t“call me Ishmael. Some years ago—” again\n2\tcall me ishmael\n")
+    (chunks / "b-1910.txt").write_text("0\tnothing\n1\t“call me Ishmael. Some years ago—” again\n2\tcall me ishmael\n")
     flags = ["-s", 1900, "-e", 1901, "--exclude-quotes", "-r", chunks]
     assert dense.run(*flags) == 0
     assert (dense.out / "quotes/1900.tsv").read_text() == "a-1900\tb-1910-1\n"

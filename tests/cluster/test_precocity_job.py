@@ -45,7 +45,9 @@ def test_an_array_over_years_ends_with_one_table_and_goes_on_where_it_was(sent):
     assert len(list(sent.far.glob(f"logs/precocity-{job}_*.out"))) == 6 and "ended with status 0" in logs
     table = (folder / "1905s_docs.tsv").read_text()
     documents, _ = corpus.read_metadata(sent.far / "data/metadata.tsv", 1905, 1960)
-    assert list(dict.fromkeys(line.split("\t")[0] for line in table.splitlines()[1:])) == [d.paper_id for d in documents]
+    assert list(dict.fromkeys(line.split("\t")[0] for line in table.splitlines()[1:])) == [
+        d.paper_id for d in documents
+    ]
     record = corpus.read_json(folder / "manifest.json")
     assert record["lines"] == len(documents) * 48 and record["commit"]
 
