@@ -204,7 +204,7 @@ def record_path(product: str | Path) -> Path:
 
 def run_record(args: argparse.Namespace, started: float, **facts) -> dict:
     """Return how a product was made: command, settings, versions, commit, times (UTC, seconds), counts."""
-    packages = ("numpy", "openai", "pandas", "pyarrow", "sentence-transformers", "torch", "transformers")
+    packages = ("numpy", "openai", "pandas", "pyarrow", "sentence-transformers", "statsmodels", "torch", "transformers")
     versions = {"python": platform.python_version()}
     for name in packages:
         try:

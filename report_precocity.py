@@ -1,9 +1,10 @@
 """Show what calc_precocity_for_embeddings.py measured: pictures, a table by decade, and a part of the report's page.
 
-Reads one or more tables (<prefix><startdate>s_docs.tsv, the folder passages/ beside them) and the metadata (paperId,
-year; title and numeric columns are welcome). Writes into the output folder PNG figures, precocity_most_least.tsv, and
-last section.html, a fragment that evaluate_timeline.py puts into its page. With --covariate NAME, a numeric column
-such as citations, it fits the paper's regression: the column explained by precocity, its square, novelty and date.
+Reads one or more tables (<prefix><startdate>s_docs.tsv, or the folder with its manifest.json; passages/ lies beside
+them) and the metadata (paperId, year; title and numeric columns are welcome). Writes into the output folder PNG
+figures, precocity_most_least.tsv, and last section.html, a fragment that evaluate_timeline.py puts into its page.
+With --covariate NAME, a numeric column such as citations, it fits the paper's regression: the column explained by
+precocity, its square, novelty and date.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from evaluate_timeline import BASE_COLOR, TUNED_COLORS, figure_html, save
 from precocity.arithmetic import FRACTIONS
 from precocity.comparison import FILTERS, RADII
 
-EXAMPLE = "python report_precocity.py precocity/1900s_docs.tsv -t metadata.tsv -o report --covariate citations"
+EXAMPLE = "python report_precocity.py precocity/para10 -t metadata.tsv -o report --covariate citations"
 
 AHEAD, BEHIND = TUNED_COLORS[0], TUNED_COLORS[1]
 LABELLED = 6  # documents named at either end of a picture
@@ -54,19 +55,25 @@ class Choice(NamedTuple):
 # ---------------------------------------------------------------- reading
 
 
+def table_in(path: str) -> str:
+    """Return the table itself: of a folder the one that its manifest.json names."""
+    if not Path(path).is_dir():
+        return path
+    manifest = Path(path) / corpus.MANIFEST
+    if not manifest.exists():
+        raise InputError(f"{manifest} does not exist: not all years are done; run calc_precocity_for_embeddings.py.")
+    return str(Path(path) / corpus.read_json(manifest)["table"])
+
+
 def read_tables(paths: list[str]):
     """Return the tables' rows as a data frame; ids stay text, empty values are NaN. InputError for another table."""
     import pandas as pd
 
     tables = []
     for path in paths:
-        kinds = {
-            "dtype": {"docid": str, "filtered": str},
-            "keep_default_na": False,
-            "na_values": {v: "" for v in VALUES},
-        }
+        as_text, empty = {"docid": str, "filtered": str}, {name: "" for name in VALUES}
         try:
-            table = pd.read_csv(path, sep="\t", quoting=3, **kinds)
+            table = pd.read_csv(path, sep="\t", quoting=3, dtype=as_text, keep_default_na=False, na_values=empty)
         except ValueError as error:
             raise InputError(f"{path} is no table of precocity ({error}); make it with "
                              "calc_precocity_for_embeddings.py.") from None  # fmt: skip
@@ -429,7 +436,7 @@ def write_section(path: Path, choice: Choice, left_out: int, parts: list[str]) -
 def parse_args(argv: list[str] | None = None):
     arguments = corpus.parser(__doc__, EXAMPLE)
     add = arguments.add_argument
-    add("tables", nargs="+", metavar="TSV", help="what calc_precocity_for_embeddings.py wrote")
+    add("tables", nargs="+", metavar="TABLE", help="TSV or folder that calc_precocity_for_embeddings.py wrote")
     add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId, year, title …")
     add("-o", "--output", required=True, metavar="FOLDER", help="where figures, table and section.html go")
     add("--fraction", type=float, choices=FRACTIONS, default=0.1, help="of each year's passages (default %(default)s)")
@@ -444,6 +451,7 @@ def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     corpus.log_settings(args)
     folder, choice = Path(args.output), Choice(args.fraction, args.filter, args.radius)
+    args.tables = [table_in(path) for path in args.tables]
     rows, table = read_rows(args.metadatapath), read_tables(args.tables)
     documents = documents_of(table, choice, rows)
     left_out = table.docid.nunique() - len(documents)
