@@ -91,7 +91,7 @@ def tasks_of(folder: Folder, found: Comparison, left_out: Exclusions, arithmetic
     held = arithmetic.array(centre)
     checked = found.checked = CheckedRows(found, arithmetic)
     for at, offset in enumerate(OFFSETS):
-        other = folder.year(centre.year + offset)
+        other = folder.year(centre.year + offset, until=centre.year + WINDOW)
         if other is None:
             continue
         columns, listed, present = left_out_columns(centre, other, left_out)
@@ -123,7 +123,7 @@ class CheckedRows:
         if len(self.rows) and at % CHECKED_EVERY == 0:
             cosines = self.exact.cosines(self.vectors, other.normalised())
             near = self.exact.near(cosines)
-            self.exact.artanh(cosines, near, None if near is None else cosines[near])
+            self.exact.transform(cosines, near, None if near is None else cosines[near])
             self.means[at] = -self.exact.means(cosines)
 
     def difference(self) -> float:
@@ -180,7 +180,7 @@ def compare_block(task: Task, found: Comparison, arithmetic) -> None:
         rows = task.rows[start : start + step]
         near = arithmetic.near(part)
         exact = None if near is None else exact_cosines(part, near, rows, task, found.centre, arithmetic)
-        arithmetic.artanh(part, near, exact)
+        arithmetic.transform(part, near, exact)
         identical = {}
         if exact is not None:
             same = exact >= MOST_COSINE
