@@ -96,7 +96,7 @@ def read_rows(metadata: str) -> dict[str, dict[str, str]]:
 def documents_of(table, choice: Choice, rows: dict[str, dict[str, str]]):
     """Return a data frame of the documents: year, passages, the three values, `top` of the top quarter, title.
 
-    Documents without precocity are left out. InputError where none is left, or the metadata lacks one.
+    Documents without precocity are left out. InputError where the metadata lacks one.
     """
     some = choice.of(table).set_index("docid")
     found, top = some[some.chunks_used == 1.0], some[some.chunks_used == 0.25]
@@ -105,8 +105,6 @@ def documents_of(table, choice: Choice, rows: dict[str, dict[str, str]]):
     unknown = [docid for docid in found.index if docid not in rows]
     if unknown:
         raise InputError(f"the metadata has no {corpus.first_few(unknown)}; pass the one the table came from.")
-    if found.empty:
-        raise InputError(f"no document has precocity for {choice}; choose another --radius or a longer corpus.")
     found["title"] = [rows[docid].get("title", "").strip() or docid for docid in found.index]
     return found
 
@@ -254,7 +252,8 @@ def most_and_least(documents) -> list[dict]:
     """Return the LISTED most and least precocious documents of each decade, as rows of the TSV."""
     found = []
     for decade, members in documents.groupby([corpus.decade_of(year) for year in documents.year]):
-        for kind, some in zip(("most", "least"), ends(members, "precocity", LISTED)):
+        both = ends(members, "precocity", LISTED) if len(members) > 1 else [members]
+        for kind, some in zip(("most", "least"), both):
             for rank, row in enumerate(some.itertuples(), start=1):
                 values = {name: f"{getattr(row, name):.6g}" for name in VALUES}
                 found.append({"decade": decade, "kind": kind, "rank": rank, "docid": row.Index, "year": row.year,
@@ -278,8 +277,7 @@ def decades_html(listed: list[dict]) -> str:
     body = ""
     for decade, kinds in cells.items():
         body += f"<tr><td>{decade}s</td>"
-        for kind in ("most", "least"):
-            row = kinds[kind]
+        for row in kinds.values():
             year = "" if str(row["year"]) in row["title"] else f" ({row['year']})"
             title = html.escape(row["title"] + year)
             body += f'<td style="text-align: left">{title}</td><td>{float(row["precocity"]):+.3f}</td>'
@@ -433,6 +431,12 @@ def write_section(path: Path, choice: Choice, left_out: int, parts: list[str]) -
     corpus.write_lines(path, [lead, *parts])
 
 
+def write_nothing(path: Path, choice: Choice, left_out: int) -> None:
+    """Write a section that says why it shows nothing: a short or thin corpus is no fault of the input."""
+    log.warning("fewer than two documents have precocity, nothing to show; take another --radius or a longer corpus")
+    write_section(path, choice, left_out, ["<p>Fewer than two documents have a value: nothing to show.</p>\n"])
+
+
 def parse_args(argv: list[str] | None = None):
     arguments = corpus.parser(__doc__, EXAMPLE)
     add = arguments.add_argument
@@ -456,6 +460,9 @@ def main(argv: list[str] | None = None) -> int:
     documents = documents_of(table, choice, rows)
     left_out = table.docid.nunique() - len(documents)
     log.info("%d documents, %d more have no precocity: %s", len(documents), left_out, choice)
+    if len(documents) < 2:
+        write_nothing(folder / "section.html", choice, left_out)
+        return 0
     found = regressions(documents, rows, args.covariate)
 
     import matplotlib

@@ -26,11 +26,11 @@ class Year(NamedTuple):
     lengths: object  # float64, one a passage
 
     def normalised(self, dtype: str = "float64"):
-        """Return the vectors divided by their lengths, in float64, then rounded to dtype; no copy besides."""
-        import numpy as np
+        """Return the vectors divided by their lengths, these computed in float64 and rounded to dtype.
 
-        out = np.empty(self.vectors.shape, dtype)
-        return np.divide(self.vectors, self.lengths[:, None], out=out, casting="same_kind")
+        In float32 that adds up to 6e-8 of itself to a cosine, as much as rounding the vectors does.
+        """
+        return self.vectors / self.lengths[:, None].astype(dtype)
 
     @property
     def index(self) -> dict[str, int]:
