@@ -11,8 +11,8 @@ et al. 2024). A year without passages is left out of the mean; where fewer than 
 value is empty. The cosine of identical passages counts as 1 − 1e-9.
 
 Each year is a file of its own in <outputfolder>/years and <outputfolder>/passages until all are there; a year made from
-the same embeddings, exclusions and settings is not made again. With --year (an array of jobs, one a year) the task that
-finds all others done writes the table.
+the same embeddings, exclusions and settings is not made again. With --year (an array of jobs, some years each) the task
+that finds all others done writes the table.
 """
 
 from __future__ import annotations
@@ -64,10 +64,9 @@ def window_of(year: int) -> range:
 
 def plan_year(year: int, folder: Folder, left_out: Exclusions, args) -> dict:
     """Return what the record of a year will say of what it was made from."""
-    centres = {document.paper_id for document in folder.documents if document.year == year}
     digest = hashlib.sha256(folder.digest_of(window_of(year)).encode())
     digest.update(repr(sorted(left_out.train)).encode())
-    for centre in sorted(centres):
+    for centre in sorted(folder.of_year(year)):
         others = sorted((name, sorted(numbers)) for name, numbers in left_out.passages.get(centre, {}).items())
         digest.update(repr((centre, sorted(left_out.articles.get(centre, ())), others)).encode())
     return {
@@ -99,7 +98,7 @@ def make_year(year: int, folder: Folder, left_out: Exclusions, args, arithmetic)
     for path in (manifest_path(args), table_path(args), place.record):  # from here on the table isn't whole
         path.unlink(missing_ok=True)
     centre = folder.year(year)
-    in_metadata = [document.paper_id for document in folder.documents if document.year == year]
+    in_metadata = folder.of_year(year)
     facts = {"documents": 0, "passages": 0, "without_embeddings": in_metadata, "with_gaps": []}
     place.table.parent.mkdir(parents=True, exist_ok=True)
     if centre is None:
@@ -122,25 +121,21 @@ def facts_of(centre: Year, in_metadata: list[str], found: Comparison, triples: T
     """Return what the record says of a year: counts, and everything odd."""
     import numpy as np
 
-    with_embeddings = set(centre.documents)
-    gaps = [
-        document
-        for at, document in enumerate(centre.documents)
-        if not np.array_equal(centre.numbers[centre.starts[at] : centre.starts[at + 1]],
-                              np.arange(centre.starts[at + 1] - centre.starts[at]))
-    ]  # fmt: skip
+    with_embeddings, counts = set(centre.documents), np.diff(centre.starts)
+    counted = np.concatenate([np.arange(count) for count in counts])
+    gaps = np.add.reduceat(centre.numbers != counted, centre.starts[:-1], dtype=int)
     there = ~np.isnan(found.means[:, :, 0, 0]).all(axis=0)
-    facts = {
+    return {
         "documents": len(centre.documents),
         "passages": len(centre.numbers),
         "without_embeddings": [document for document in in_metadata if document not in with_embeddings],
-        "with_gaps": gaps,
+        "with_gaps": [document for document, gap in zip(centre.documents, gaps) if gap],
         "years_without_passages": [centre.year + offset for offset, any_ in zip(OFFSETS, there) if not any_],
         "passages_without_precocity": int(np.isnan(triples.values[:, 0, 0, -1, 0]).sum()),
         **{name: found.counts[name] for name in ("pairs", "identical_pairs", "passages_listed")},
         "passages_listed_not_found": found.counts["passages_listed"] - found.counts["passages_listed_and_found"],
+        "float32_difference": found.float32_difference,
     }
-    return facts | {"float32_difference": found.checked.difference()}
 
 
 def write_passages(path: Path, centre: Year, triples: Triples) -> None:
@@ -172,12 +167,12 @@ def manifest_path(args) -> Path:
     return Path(args.outputfolder) / f"{args.prefix}{corpus.MANIFEST}"
 
 
-def merge(args, years: list[int], planned: dict[int, dict], started: float) -> bool:
-    """Write the table of all years, whole, and its record; tell whether all years were there."""
+def merge(args, years: list[int], planned: dict[int, dict], started: float) -> None:
+    """Write the table of all years, whole, and its record, if every year is there, made from what was planned."""
     missing = [year for year in years if not is_done(planned[year], places(args, year))]
     if missing:
         log.info("%d of %d years are left to other tasks; the last of them writes the table", len(missing), len(years))
-        return False
+        return
     records = [corpus.read_json(places(args, year).record) for year in years]
     header = "\t".join(COLUMNS) + "\n"
 
@@ -195,7 +190,6 @@ def merge(args, years: list[int], planned: dict[int, dict], started: float) -> b
     facts |= {"float32_difference": max(record.get("float32_difference", 0) for record in records)}
     corpus.write_json(manifest_path(args), corpus.run_record(args, started, **facts, years=records))
     log.info("%s: %d documents, %d lines", table_path(args), facts["documents"], written)
-    return True
 
 
 def log_oddities(records: list[dict]) -> None:
@@ -208,10 +202,7 @@ def log_oddities(records: list[dict]) -> None:
         if documents:
             log.warning("%d %s: %s", len(documents), what, corpus.first_few(documents))
     for name, what in (
-        (
-            "identical_pairs",
-            "pairs of identical passages, their cosine taken as 1 − 1e-9 (--drop-identical drops them)",
-        ),
+        ("identical_pairs", "pairs of identical passages: cosine 1 − 1e-9, or left out with --drop-identical"),
         ("passages_listed_not_found", "times a passage listed for a document has no embedding"),
         ("passages_without_precocity", "passages without precocity: fewer than half of the years on a side have any"),
     ):
@@ -245,7 +236,10 @@ def gather_exclusions(args, folder: Folder, centres: set[str]) -> Exclusions:
 
 
 class Quotes:
-    """The passages that share six words with a centre document, made year by year and kept as files."""
+    """The passages that share six words with a centre document, made year by year and kept as files.
+
+    A window of 7,000 passages a year takes 1.6 GB and the reading of all its texts.
+    """
 
     def __init__(self, args, folder: Folder):
         self.args, self.folder = args, folder
@@ -271,8 +265,7 @@ class Quotes:
     def phrases(self, year: int) -> exclusions.Phrases:
         """Return a year's phrases; those of one window are kept, some 40 MB for 7,000 passages."""
         if year not in self.kept:
-            members = [document for document in self.folder.documents if document.year == year]
-            self.kept[year] = exclusions.phrases_of(members, self.chunks)
+            self.kept[year] = exclusions.phrases_of(self.folder.by_year.get(year, []), self.chunks)
         self.kept.move_to_end(year)
         while len(self.kept) > len(OFFSETS) + 1:
             self.kept.popitem(last=False)
@@ -328,6 +321,8 @@ def parse_args(argv: list[str] | None = None):
         help="of vectors kept from year to year (default %(default)s)",
     )
     args = arguments.parse_args(argv)
+    if "/" in args.prefix:
+        arguments.error(f"-p/--prefix {args.prefix!r} holds '/'; -o/--outputfolder names the folder")
     if args.exclude_quotes and not args.rootfolder:
         arguments.error("--exclude-quotes needs -r/--rootfolder, the folder of chunk files")
     return args
@@ -352,9 +347,8 @@ def main(argv: list[str] | None = None) -> int:
     corpus.log_skipped(documents, skipped)
     years = years_asked_for(args, documents)
     folder, arithmetic = Folder(args.data, documents, args.memory), pick_arithmetic(args)
-    wanted = set(years)
-    centres = {document.paper_id for document in documents if document.year in wanted}
-    left_out = gather_exclusions(args, folder, centres)
+    folder.warn_of_gaps(range(years[0] - WINDOW, years[-1] + WINDOW + 1))
+    left_out = gather_exclusions(args, folder, {paper_id for year in years for paper_id in folder.of_year(year)})
     quotes = Quotes(args, folder) if args.exclude_quotes else None
 
     def left_out_of(year: int) -> Exclusions:
@@ -367,10 +361,9 @@ def main(argv: list[str] | None = None) -> int:
         make_year(year, folder, left_out_of(year), args, arithmetic)
     if not todo:
         log.info("no document of %s in %s: nothing to make", corpus.first_few([str(y) for y in args.year]), args.meta)
-    unknown = sorted({document for documents in folder.unknown.values() for document in documents})
-    if unknown:
-        log.warning("%d documents have embeddings and no line in %s, left aside: %s", len(unknown), args.meta,
-                    corpus.first_few(unknown))  # fmt: skip
+    folder.log_unknown(args.meta)
+    if quotes:
+        quotes.chunks.log_oddities()
     if args.year is not None and not all(places(args, year).record.exists() for year in years):
         log.info("other tasks have years left to make; the last of them writes the table")
         return 0

@@ -39,10 +39,10 @@ class Numpy:
         """Return a year's normalised vectors as this arithmetic holds them."""
         return year.normalised(self.dtype)
 
-    def block_rows(self, columns: int, rows: int) -> int:
+    def block_rows(self, columns: int) -> int:
         """Return how many centre passages are multiplied at once."""
-        fits = BLOCK_BYTES // (columns * 8 if self.dtype == "float64" else columns * 4)
-        return max(1, min(BLOCK_ROWS, fits))
+        size = 8 if self.dtype == "float64" else 4
+        return max(1, min(BLOCK_ROWS, BLOCK_BYTES // (columns * size)))
 
     def part_rows(self, columns: int) -> int:
         """Return how many rows of cosines are transformed and sorted at once."""
@@ -109,6 +109,7 @@ class Numpy:
         return found
 
     def to_numpy(self, values):
+        """Return values as a numpy array."""
         return values
 
 
@@ -131,11 +132,11 @@ class Torch:
     def array(self, year: Year):
         return self.torch.from_numpy(year.normalised(self.dtype)).to(self.device)
 
-    def block_rows(self, columns: int, rows: int) -> int:
-        return max(1, min(rows, 4 * BLOCK_BYTES // (columns * 4)))
+    def block_rows(self, columns: int) -> int:
+        return max(1, BLOCK_BYTES // columns)  # 256 MB of float32: a GPU likes large blocks and needs no parts
 
     def part_rows(self, columns: int) -> int:
-        return max(1, 4 * BLOCK_BYTES // (columns * 4))
+        return self.block_rows(columns)
 
     def cosines(self, centre, other):
         return centre @ other.T

@@ -46,7 +46,7 @@ class Comparison:
         self.centre, self.drop_identical = centre, drop_identical
         self.means = np.full((len(centre.numbers), len(OFFSETS), len(FILTERS), len(FRACTIONS)), np.nan)
         self.counts, self.lock = Counter(), threading.Lock()
-        self.most_difference = 0.0
+        self.float32_difference = 0.0
 
     def count(self, **found: int) -> None:
         with self.lock:
@@ -54,9 +54,14 @@ class Comparison:
 
 
 def compare_window(folder: Folder, centre: Year, left_out: Exclusions, arithmetic, drop_identical: bool) -> Comparison:
-    """Compare a year's passages with those of every other year of its window."""
+    """Compare a year's passages with those of every other year of its window.
+
+    Raises:
+        InputError: a decade that can't be read, or float32 farther off than MOST_DIFFERENCE.
+    """
     found = Comparison(centre, drop_identical)
-    queue = Queue(tasks_of(folder, found, left_out, arithmetic))
+    checked = CheckedRows(found, arithmetic)
+    queue = Queue(tasks_of(folder, found, checked, left_out, arithmetic))
 
     def work(_) -> None:
         for task in queue:
@@ -66,30 +71,38 @@ def compare_window(folder: Folder, centre: Year, left_out: Exclusions, arithmeti
         if arithmetic.threads == 1:
             work(0)
         else:
-            with ThreadPoolExecutor(arithmetic.threads) as pool:
+            with ThreadPoolExecutor(arithmetic.threads) as pool, queue:
                 list(pool.map(work, range(arithmetic.threads)))
+    found.float32_difference = checked.difference()
     return found
 
 
 class Queue:
-    """An iterator that several threads may draw from; once it has raised, all of them end."""
+    """An iterator that several threads draw from; when its context is left, by Ctrl-C too, it has no more for them."""
 
     def __init__(self, items):
-        self.items, self.lock = items, threading.Lock()
+        self.items, self.lock, self.closed = items, threading.Lock(), False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.closed = True
 
     def __iter__(self):
         return self
 
     def __next__(self):
         with self.lock:
+            if self.closed:
+                raise StopIteration
             return next(self.items)
 
 
-def tasks_of(folder: Folder, found: Comparison, left_out: Exclusions, arithmetic):
+def tasks_of(folder: Folder, found: Comparison, checked: CheckedRows, left_out: Exclusions, arithmetic):
     """Yield the blocks of all comparison years in turn; a year is read when the one before has been handed out."""
     centre = found.centre
     held = arithmetic.array(centre)
-    checked = found.checked = CheckedRows(found, arithmetic)
     for at, offset in enumerate(OFFSETS):
         other = folder.year(centre.year + offset, until=centre.year + WINDOW)
         if other is None:
@@ -99,7 +112,7 @@ def tasks_of(folder: Folder, found: Comparison, left_out: Exclusions, arithmetic
         found.count(pairs=pairs, passages_listed=listed, passages_listed_and_found=present)
         checked.compute(at, other)
         yours = arithmetic.array(other)
-        step = arithmetic.block_rows(len(yours), len(held))
+        step = arithmetic.block_rows(len(yours))
         for start in range(0, len(held), step):
             rows = range(start, min(start + step, len(held)))
             yield Task(at, rows, held, yours, other, columns)
@@ -149,9 +162,8 @@ def left_out_columns(centre: Year, other: Year, left_out: Exclusions) -> tuple[d
     train, found, listed, present = columns_of(other, trained), {}, 0, 0
     for at, document in enumerate(centre.documents):
         articles = [index[name] for name in left_out.articles.get(document, ()) if name in index]
-        chunks = {
-            index[name]: numbers for name, numbers in left_out.passages.get(document, {}).items() if name in index
-        }
+        listed_for = left_out.passages.get(document, {})
+        chunks = {index[name]: numbers for name, numbers in listed_for.items() if name in index}
         if not (trained or articles or chunks):
             continue
         by_author = np.union1d(train, columns_of(other, articles))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ import corpus
 from corpus import Document, InputError, log
 
 MEMORY = 1.5  # GB of vectors kept between years: a window of 41 years × 7,000 passages × 768 is 0.9
+SHORTEST, LONGEST = 1e-30, 1e30  # of a vector: a zero vector has no direction, float32 divides by no more than this
 
 
 class Year(NamedTuple):
@@ -44,6 +45,9 @@ class Folder:
         self.path, self.most_bytes = Path(path), memory * 1e9
         self.order = {document.paper_id: i for i, document in enumerate(documents)}
         self.documents = documents
+        self.by_year: dict[int, list[Document]] = {}
+        for document in documents:
+            self.by_year.setdefault(document.year, []).append(document)
         self.files, self.digests = find_decades(self.path)
         self.dimensions: tuple[int, Path] | None = None
         self.unknown: dict[int, list[str]] = {}
@@ -70,6 +74,29 @@ class Folder:
             self.coming[following] = self.coming.get(following) or self.reader.submit(self.read, following)
         return self.kept[decade].get(year)
 
+    def of_year(self, year: int) -> list[str]:
+        """Return the paperIds that the metadata has for a year."""
+        return [document.paper_id for document in self.by_year.get(year, [])]
+
+    def warn_of_gaps(self, years: range) -> None:
+        """Name the decades for which the metadata has documents of these years and the folder no file."""
+        lacking = Counter()
+        for year in years:
+            if corpus.decade_of(year) not in self.files:
+                lacking[corpus.decade_of(year)] += len(self.by_year.get(year, []))
+        lacking = [f"{decade}s ({count} documents)" for decade, count in lacking.items() if count]
+        if lacking:
+            log.warning(
+                "%s has no file for the %s: nothing is compared with them", self.path, corpus.first_few(lacking)
+            )
+
+    def log_unknown(self, metadata: str) -> None:
+        """Name the documents read that have embeddings but no line in the metadata."""
+        unknown = sorted({document for documents in self.unknown.values() for document in documents})
+        if unknown:
+            log.warning("%d documents have embeddings and no line in %s, left aside: %s", len(unknown), metadata,
+                        corpus.first_few(unknown))  # fmt: skip
+
     def make_room(self) -> None:
         """Forget the decades used longest ago until another of the largest's size would fit."""
         sizes = [sum(year.vectors.nbytes for year in years.values()) for years in self.kept.values()]
@@ -90,10 +117,12 @@ class Folder:
         paper_ids, numbers, vectors = corpus.read_embeddings(path)
         self.check_dimensions(path, vectors.shape[1])
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-        if not lengths.all():
-            row = int(np.argmin(lengths))
-            raise InputError(f"{path}, row {row}: the vector of {paper_ids[row]}-{numbers[row]} is zero; embed this "
-                             "decade again.")  # fmt: skip
+        bad = np.flatnonzero((lengths < SHORTEST) | (lengths > LONGEST))
+        if len(bad):
+            name, length = f"{paper_ids[bad[0]]}-{numbers[bad[0]]}", lengths[bad[0]]
+            raise InputError(
+                f"{path}, row {bad[0]}: the vector of {name} has length {length:.3g}; embed this decade again."
+            )
         position = np.array([self.order.get(paper_id, -1) for paper_id in paper_ids], dtype=np.int64)
         self.unknown[decade] = sorted({paper_ids[row] for row in np.flatnonzero(position < 0)})
         rows = np.lexsort((numbers, position))
@@ -146,9 +175,9 @@ class Folder:
         for decade in decades:
             if decade in self.files:
                 digest.update(f"{decade} {self.digests[decade]()}\n".encode())
-        for document in self.documents:
-            if document.year in years:
-                digest.update(f"{document.paper_id}\t{document.year}\n".encode())
+        for year in years:
+            for paper_id in self.of_year(year):
+                digest.update(f"{paper_id}\t{year}\n".encode())
         return digest.hexdigest()
 
 

@@ -239,6 +239,12 @@ def test_other_files_are_ignored_with_a_line(dense, caplog):
     assert "3 other files ignored: .DS_Store, 1895.parquet, notes.txt" in caplog.text
 
 
+def test_a_decade_without_a_file_is_named(dense, caplog):
+    (dense.data / "1910.parquet").unlink()
+    assert dense.run("-s", 1900, "-e", 1901) == 0
+    assert "has no file for the 1910s (8 documents): nothing is compared with them" in caplog.text
+
+
 def test_the_originals_tsv_gives_the_same(dense):
     assert dense.run("-s", 1900, "-e", 1902, "--dtype", "float64") == 0
     before = dense.table()
@@ -270,7 +276,7 @@ def repeat(ids, numbers, vectors):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (put(4, 0), "1900.parquet, row 4: the vector of b-1900-1 is zero; embed this decade again."),
+        (put(4, 0), "1900.parquet, row 4: the vector of b-1900-1 has length 0; embed this decade again."),
         (put(5, math.nan), "1900.parquet, row 5: the vector holds NaN or infinity; embed this decade again."),
         (lambda i, n, v: (i, n, v[:, :5]), "has 6 dimensions and 1900.parquet 5; embed all decades with one model."),
         (repeat, "1900.parquet: rows 3 and 4 are both passage b-1900-0; embed this decade again."),
