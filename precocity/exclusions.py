@@ -33,25 +33,17 @@ class Exclusions(NamedTuple):
 
 
 def lines_of(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of an exclusion file. InputError for a line of one cell, or with an empty one."""
+    """Yield (line number, cells) of an exclusion file; blank lines and tabs at a line's end don't count."""
     for number, line in enumerate(corpus.decode(Path(path).read_bytes(), path).split("\n"), start=1):
-        line = line.removesuffix("\r")
-        if not line.strip():
-            continue
-        cells = line.split("\t")
-        if len(cells) < 2 or not all(cell.strip() for cell in cells):
-            raise InputError(
-                f"{path}, line {number}: {len(cells)} cells, one of them perhaps empty; a line is "
-                "centre<TAB>other, without header."
-            )
-        yield number, cells
+        if line := line.rstrip("\t\r "):
+            yield number, line.split("\t")
 
 
 def read_articles(path: str | Path, known) -> dict[str, set[str]]:
     """Read article exclusions. InputError for a malformed line, or where no line names documents of the metadata."""
     found, unknown = defaultdict(set), {}
     for number, cells in lines_of(path):
-        if len(cells) != 2:
+        if len(cells) != 2 or not cells[0]:
             raise InputError(f"{path}, line {number}: {len(cells)} cells; a line is centre<TAB>other, without header.")
         note_unknown(unknown, cells, known, number)
         if not unknown.keys() & set(cells):
@@ -101,17 +93,17 @@ def tell_unknown(path: str | Path, unknown: dict[str, int], found) -> None:
 
 def write_articles(path: str | Path, articles: dict[str, set[str]]) -> None:
     """Write article exclusions, sorted, whole or not at all."""
-    with corpus.replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as table:
-        for centre in sorted(articles):
-            table.writelines(f"{centre}\t{other}\n" for other in sorted(articles[centre]))
+    lines = (f"{centre}\t{other}\n" for centre in sorted(articles) for other in sorted(articles[centre]))
+    corpus.write_lines(path, lines)
 
 
 def write_passages(path: str | Path, passages: dict[str, dict[str, set[int]]]) -> None:
     """Write passage exclusions, sorted, whole or not at all."""
-    with corpus.replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as table:
-        for centre, others in sorted(passages.items()):
-            names = [f"{other}-{chunk}" for other, chunks in sorted(others.items()) for chunk in sorted(chunks)]
-            table.write("\t".join([centre, *names]) + "\n")
+    lines = []
+    for centre, others in sorted(passages.items()):
+        names = [f"{other}-{chunk}" for other, chunks in sorted(others.items()) for chunk in sorted(chunks)]
+        lines.append("\t".join([centre, *names]) + "\n")
+    corpus.write_lines(path, lines)
 
 
 def join_articles(*several: dict[str, set[str]]) -> dict[str, set[str]]:

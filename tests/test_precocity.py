@@ -307,6 +307,13 @@ def test_bad_exclusions_are_one_sentence(dense, capsys, flag, lines, complaint):
     assert status == 2 and ((complaint or "'a' is no paperId of the metadata") in said)
 
 
+def test_a_document_without_listed_passages_and_tabs_at_the_end_do_no_harm(dense):
+    (dense.folder / "c.tsv").write_text("a-1900\t\r\n\nb-1900\ta-1901-0\t\n")
+    assert dense.run("-s", 1900, "-e", 1901, "-c", dense.folder / "c.tsv") == 0
+    expected = literal_precocity(dense.documents, dense.passages, 1900, 1901, quotes={("b-1900", "a-1901", 0)})
+    assert_equal(dense.table(), expected, 3e-6)
+
+
 def test_unknown_documents_among_known_ones_are_named(dense, caplog):
     lines = [("a-1900", "a-1901"), ("a-1900", "nobody"), ("somebody", "a-1901")]
     assert dense.run("-s", 1900, "-e", 1901, "-a", dense.file("a.tsv", lines)) == 0

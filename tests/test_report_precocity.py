@@ -21,6 +21,7 @@ class Measured:
         self.folder, self.metadata, self.out = folder / "precocity", folder / "metadata.tsv", folder / "out"
         dice = np.random.default_rng(0)
         years = [1900 + i // 2 for i in range(40)]
+        novelty = {f"{i:02d}": x for i, x in enumerate(dice.normal(-0.5, 0.1, size=40))}
         precocity = {f"{i:02d}": x for i, x in enumerate(dice.normal(scale=0.1, size=40))}
         lines, rows = ["\t".join(("docid date num_chunks fraction_compared filtered time_radius chunks_used precocity "
                                   "novelty transience years_past years_future").split()) + "\n"], {}  # fmt: skip
@@ -30,7 +31,9 @@ class Measured:
                 for filtered in FILTERS:
                     for radius in (10, 20):
                         for share, more in ((1.0, 0), (0.25, 0.1)):
-                            values = ["", "", ""] if empty else [value + more, value - 0.5, -0.5 - more]
+                            values = (
+                                ["", "", ""] if empty else [value + more, novelty[name], novelty[name] - value - more]
+                            )
                             cells = [name, year, 4, fraction, filtered, radius, share, *values, 9, 9]
                             lines.append("\t".join(map(str, cells)) + "\n")
             rows.setdefault(year, []).extend((name, n, value + n * 0.01 - 0.015) for n in range(4))
