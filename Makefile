@@ -1,6 +1,6 @@
 # tunedembeddings: embeddings tuned to a corpus with a long timeline.
 #
-#   metadata + chunk files → pairs → paraphrased pairs → tuned model → embeddings by decade → report
+#   metadata + chunk files → pairs → paraphrased pairs → tuned model → embeddings by decade → precocity, report
 #
 # Every step is a script that also runs by hand; this file only says in which order and with which settings.
 # Settings come from config.mk (copy config.example.mk), or from another file: make CONFIG=path …
@@ -47,6 +47,8 @@ TUNE_FLAGS ?=
 EXPERIMENT_SETS ?= nopara para10 para20
 EXPERIMENT_SEEDS ?= 0 1 2
 APPLY_FLAGS ?=
+PRECOCITY_FLAGS ?=
+PRECOCITY_REPORT_FLAGS ?=
 REPORT_FLAGS ?=
 PYTHON3 ?= python3
 PYTHON ?= $(VENV)/bin/python
@@ -72,19 +74,21 @@ PERCENTAGES := $(foreach digit,0 1 2 3 4 5 6 7 8 9,para$(digit)%)
 $(if $(filter nopara base $(PERCENTAGES),$(TRAIN)),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
 
 SETTINGS := CONFIG METADATA CHUNKS OUTPUT START_YEAR END_YEAR SEED PAIRS_PER_YEAR TRAIN PARAPHRASE_SET BASE_MODEL \
-  CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS REPORT_FLAGS PYTHON3 VENV \
-  PYTHON PIP_FLAGS DELTA DELTA_DIR DELTA_ACCOUNT DELTA_PARTITION DELTA_PIP_FLAGS TRAIN_SBATCH APPLY_SBATCH CAMPUS SSH
+  CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS PRECOCITY_FLAGS \
+  PRECOCITY_REPORT_FLAGS REPORT_FLAGS EXPERIMENT_SETS EXPERIMENT_SEEDS PYTHON3 VENV PYTHON PIP_FLAGS DELTA DELTA_DIR \
+  DELTA_ACCOUNT DELTA_PARTITION DELTA_PIP_FLAGS TRAIN_SBATCH APPLY_SBATCH CAMPUS SSH
 
 # What products depend on beside files. settings.txt changes only when one of these does, and then the steps run again.
 STEERING := METADATA CHUNKS START_YEAR END_YEAR SEED PAIRS_PER_YEAR BASE_MODEL CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS \
-  PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS REPORT_FLAGS
+  PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS PRECOCITY_FLAGS PRECOCITY_REPORT_FLAGS REPORT_FLAGS
 export STEERED := $(foreach name,$(STEERING),$(name) = $($(name));)
 
 YEARS = $(if $(START_YEAR),-s $(START_YEAR)) $(if $(END_YEAR),-e $(END_YEAR))
 CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS) $(CORPUS_FLAGS)
 INPUTS = $(METADATA) $(OUTPUT)/settings.txt corpus.py
 # Made on the way to another target, and kept.
-.PRECIOUS: $(OUTPUT)/pairs/para%.tsv $(OUTPUT)/paraphrased/%.tsv $(OUTPUT)/models/%/training.json
+.PRECIOUS: $(OUTPUT)/pairs/para%.tsv $(OUTPUT)/paraphrased/%.tsv $(OUTPUT)/models/%/training.json \
+  $(OUTPUT)/embeddings/%/manifest.json $(OUTPUT)/precocity/%/manifest.json
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)
 
@@ -96,8 +100,9 @@ $(OUTPUT)/settings.txt: FORCE | $(METADATA)
 	@if [ -n "$$(find $(CHUNKS) -newer $@ -print -quit 2> /dev/null)" ]; then touch $@; fi
 FORCE:
 
-.PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase train-local apply-local report test test-fast \
-  experiment evaluate test-cluster lint format clean clean-paid paraphrase paraphrase-estimate paraphrase-preview paraphrase-batch
+.PHONY: FORCE help settings setup demo pairs pairs-no-paraphrase train-local apply-local precocity report evaluate \
+  experiment test test-fast test-cluster lint format clean clean-paid paraphrase paraphrase-estimate \
+  paraphrase-preview paraphrase-batch
 
 help: ## Show this list.
 	@echo "make <target>, in the order of the pipeline ($(if $(wildcard $(CONFIG)),settings of $(CONFIG),default settings)):"
@@ -128,7 +133,8 @@ $(VENV)/.installed-demo: demo/requirements.txt demo/requirements-no-deps.txt $(V
 # ---- demo: the same pipeline with demo/demo.mk ----------------------------------------------------------------------
 
 demo: $(VENV)/.installed-demo ## Run all of it on the State of the Union addresses, no key or GPU needed.
-	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk pairs pairs-no-paraphrase report
+	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk pairs pairs-no-paraphrase precocity
+	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk report
 
 # ---- 1. pairs -------------------------------------------------------------------------------------------------------
 
@@ -192,17 +198,33 @@ $(OUTPUT)/embeddings/base/manifest.json: Apply_Tuned_Model.py TuneEmbeddings.py 
 $(OUTPUT)/embeddings/%/manifest.json: $(OUTPUT)/models/%/training.json Apply_Tuned_Model.py $(INPUTS) | $(READY)
 	$(APPLY) -m $(OUTPUT)/models/$*/final
 
-# ---- 5. report ------------------------------------------------------------------------------------------------------
+# ---- 5. precocity ---------------------------------------------------------------------------------------------------
 
-evaluate: report  ## The same as make report.
+precocity: $(OUTPUT)/precocity/$(TRAIN)/section.html ## Measure which documents are ahead of their time.
+	@echo "The table: $(<D)/*s_docs.tsv, the pictures: $(<D)/*.png"
+
+PRECOCITY = calc_precocity_for_embeddings.py $(wildcard precocity/*.py)
+
+$(OUTPUT)/precocity/%/manifest.json: $(OUTPUT)/embeddings/%/manifest.json $(PRECOCITY) $(INPUTS) | $(READY)
+	$(PYTHON) $(firstword $(PRECOCITY)) -m $(METADATA) -d $(<D) $(YEARS) $(PRECOCITY_FLAGS) -o $(@D)
+
+$(OUTPUT)/precocity/%/section.html: report_precocity.py $(OUTPUT)/precocity/%/manifest.json evaluation/drawing.py | $(READY)
+	$(PYTHON) $< $(@D) -t $(METADATA) $(PRECOCITY_REPORT_FLAGS) -o $(@D)
+
+# ---- 6. report ------------------------------------------------------------------------------------------------------
+
+evaluate: report ## The same as make report.
+
+# The report shows precocity, too, once make precocity has measured it.
+SECTION = $(wildcard $(OUTPUT)/precocity/$(TRAIN)/section.html)
 
 report: $(OUTPUT)/report/$(TRAIN)/report.html ## Compare base, tuned and topic model; makes all it needs first.
 	@echo "The report: $<"
 
 $(OUTPUT)/report/$(TRAIN)/report.html: evaluate_timeline.py $(wildcard evaluation/*.py) $(INPUTS) \
-    $(OUTPUT)/embeddings/base/manifest.json $(OUTPUT)/embeddings/$(TRAIN)/manifest.json | $(READY)
+    $(OUTPUT)/embeddings/base/manifest.json $(OUTPUT)/embeddings/$(TRAIN)/manifest.json $(SECTION) | $(READY)
 	$(PYTHON) $< base=$(OUTPUT)/embeddings/base $(TRAIN)=$(OUTPUT)/embeddings/$(TRAIN) -t $(METADATA) -r $(CHUNKS) \
-	  --training $(OUTPUT)/models/$(TRAIN)/training.json --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
+	  --training $(OUTPUT)/models/$(TRAIN)/training.json $(SECTION:%=--section %) --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
 
 # ---- the experiment: what does paraphrase change? -------------------------------------------------------------------
 
@@ -259,8 +281,8 @@ format: $(VENV)/.installed-dev
 
 # ---- cleaning -------------------------------------------------------------------------------------------------------
 
-clean: ## Delete pairs, embeddings and reports; never paraphrases or models.
-	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/report $(OUTPUT)/settings.txt
+clean: ## Delete pairs, embeddings, precocity and reports; never paraphrases or models.
+	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/precocity $(OUTPUT)/report $(OUTPUT)/settings.txt
 	rm -rf $(EXPERIMENT)/*/embeddings $(EXPERIMENT)/base $(EXPERIMENT)/report
 
 clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=yes.

@@ -46,6 +46,16 @@
 # The published settings instead: TUNE_FLAGS = --recipe replication
 #APPLY_FLAGS = --dtype float16
 
+# ---- precocity ----
+# Documents by the same author (the metadata's column author) and passages that share six words are left out.
+#PRECOCITY_FLAGS = --exclude-same-author --exclude-quotes -r $(CHUNKS)
+# Only some years' documents, compared with all years that are embedded.
+#PRECOCITY_FLAGS = -s 1920 -e 1950
+# Exclusions of your own; float64 for numbers equal to the published ones to 1e-6; a GPU.
+#PRECOCITY_FLAGS = -a same_author.tsv -c quoting.tsv --dtype float64 --device auto
+# Numeric columns of the metadata to explain by precocity, and which of the table's values the pictures show.
+#PRECOCITY_REPORT_FLAGS = --covariate citations --covariate author_age --fraction 0.05 --radius 10
+
 # ---- Delta, or another Slurm cluster ----
 # Put this into ~/.ssh/config: one password and one tap of Duo then open a connection that everything else shares.
 #   Host delta

@@ -171,6 +171,16 @@ def write_json(path: str | Path, data: dict) -> None:
         beside.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def write_lines(path: str | Path, lines) -> int:
+    """Write lines, each with its line feed, as UTF-8, whole or not at all; return their number."""
+    written = 0
+    with replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as handle:
+        for line in lines:
+            handle.write(line)
+            written += 1
+    return written
+
+
 def read_json(path: str | Path) -> dict:
     """Read a JSON object that a stage wrote. InputError where it is none."""
     try:
@@ -194,7 +204,7 @@ def record_path(product: str | Path) -> Path:
 
 def run_record(args: argparse.Namespace, started: float, **facts) -> dict:
     """Return how a product was made: command, settings, versions, commit, times (UTC, seconds), counts."""
-    packages = ("numpy", "openai", "pandas", "pyarrow", "sentence-transformers", "torch", "transformers")
+    packages = ("numpy", "openai", "pandas", "pyarrow", "sentence-transformers", "statsmodels", "torch", "transformers")
     versions = {"python": platform.python_version()}
     for name in packages:
         try:
@@ -538,11 +548,11 @@ def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray
             names = [name for name in table.column_names if name.startswith("embedding_")]
             vectors = np.column_stack([table[name].to_numpy() for name in names])
         else:
-            table = parquet.read_table(path)
-            flat = table["embedding"].combine_chunks()
-            vectors = flat.flatten().to_numpy().reshape(len(table), flat.type.list_size)
+            file = parquet.ParquetFile(path)
+            table = file.read(columns=["paperId", "chunknumber"])
+            vectors = read_vectors(file)
         paper_ids, chunk_numbers = table["paperId"].to_pylist(), table["chunknumber"].to_numpy()
-    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+    except (pa.ArrowException, AttributeError, KeyError, ValueError, OSError) as error:
         fault = str(error).splitlines()[0]
         raise InputError(
             f"{path} is not an embedding file ({fault}); make it again with Apply_Tuned_Model.py."
@@ -552,3 +562,19 @@ def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray
     if len(bad):
         raise InputError(f"{path}, row {bad[0]}: the vector holds NaN or infinity; embed this decade again.")
     return paper_ids, chunk_numbers, vectors
+
+
+def read_vectors(file) -> np.ndarray:
+    """Return the column `embedding` of an open Parquet file as float32, passages × dimensions.
+
+    In batches, straight to where they go: half the memory of reading the column whole, and half the time.
+    """
+    import numpy as np
+
+    dimensions = file.schema_arrow.field("embedding").type.list_size
+    vectors, start = np.empty((file.metadata.num_rows, dimensions), np.float32), 0
+    for batch in file.iter_batches(batch_size=4096, columns=["embedding"]):
+        rows = vectors[start : start + len(batch)]
+        rows[:] = batch.column(0).flatten().to_numpy().reshape(rows.shape)
+        start += len(batch)
+    return vectors

@@ -30,6 +30,7 @@ CODE = (
     "paraphrase/*.py",
     "tuning/*.py",
     "evaluation/*.py",
+    "precocity/*.py",
     "prompts.toml",
     "slurm/*",
     "Makefile",

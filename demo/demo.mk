@@ -48,6 +48,8 @@ PARAPHRASE_FLAGS := --prompts demo/prompts.toml --prompt-set demo --model SmolLM
   --max-tokens 200 --accept-rejects drop
 TUNE_FLAGS := --epochs $(DEMO_EPOCHS) --batch-size 32 --learning-rate $(DEMO_RATE) --max-seq-length $(DEMO_LENGTH) \
   --eval-fraction 0.2
+# A president's other addresses would make each look ahead of or behind its time by who gave it.
+PRECOCITY_FLAGS := --exclude-same-author --exclude-quotes -r $(CHUNKS)
 REPORT_FLAGS := --title "State of the Union: what tuning did" --topics $(DEMO_TOPICS) --note "The few paraphrased \
 pairs were written by SmolLM2-135M, a very small model, so that the demo needs no key: poor paraphrases, good enough \
 to show every step."

@@ -8,16 +8,13 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-import corpus
-
+from .drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS, save
 from .metrics import METRICS, Measured, interval
 from .representations import normalised
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-BASE_COLOR, TOPIC_COLOR = "#8a8a8a", "#1c1c1c"
-TUNED_COLORS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce")
 SHOWN = ("mrr_at_10", "ap_same_decade", "timeline_rho", "timeline_rho_near", "dating_r2", "same_author")  # of METRICS
 
 # The figures of the page, in order: file, heading, caption.
@@ -151,10 +148,3 @@ def draw_maps(drawn: list[Drawn], years, path: Path) -> None:
         axes.set(xlabel=f"1st component ({shares[0]:.0%})", ylabel=f"2nd component ({shares[1]:.0%})")
     figure.colorbar(points, ax=panels[0].tolist(), shrink=0.8, label="year")
     save(figure, path)
-
-
-def save(figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    with corpus.replacing(path) as beside:
-        figure.savefig(beside, dpi=130, format="png")
-    plt.close(figure)

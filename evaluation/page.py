@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import string
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import corpus
 
+from .drawing import figure_html
 from .figures import FIGURES
 from .metrics import LESS_IS_BETTER, METRICS, Measured, interval
 
@@ -111,15 +111,6 @@ def summary(means: dict[str, dict[str, Measured]], differences: list[tuple[str, 
             f"95% interval {bounds[0]:+.3f} to {bounds[1]:+.3f})."
         )
     return " ".join(sentences)
-
-
-def figure_html(folder: Path, name: str, heading: str, caption: str) -> str:
-    """Return a figure with its picture inside the page."""
-    data = base64.b64encode((folder / name).read_bytes()).decode()
-    return (
-        f'<h2>{heading}</h2><figure><img alt="{heading}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>\n"
-    )
 
 
 def training_html(name: str, trainings: list[dict]) -> str:

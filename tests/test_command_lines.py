@@ -16,15 +16,21 @@ SCRIPTS = [
     "TuneEmbeddings.py",
     "Apply_Tuned_Model.py",
     "evaluate_timeline.py",
+    "calc_precocity_for_embeddings.py",
+    "report_precocity.py",
 ]
+# calc_precocity_for_embeddings.py keeps the letters and names of the published script.
 LETTERS = {
     "-t": {"--metadatapath"},
     "-r": {"--rootfolder"},
-    "-s": {"--startyear"},
-    "-e": {"--endyear"},
-    "-d": {"--datasource"},
-    "-m": {"--modelpath"},
-    "-o": {"--output", "--outputdir", "--outputpath"},
+    "-s": {"--startyear", "--startdate"},
+    "-e": {"--endyear", "--enddate"},
+    "-d": {"--datasource", "--data"},
+    "-m": {"--modelpath", "--meta"},
+    "-o": {"--output", "--outputdir", "--outputpath", "--outputfolder"},
+    "-p": {"--prefix"},
+    "-a": {"--articleexclude"},
+    "-c": {"--chunkexclude"},
     "-h": {"--help"},
 }
 

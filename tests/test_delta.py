@@ -144,16 +144,18 @@ def test_job_files_are_short_sound_and_have_one_block_to_edit(job):
     text = job.read_text()
     assert text.startswith("#!/bin/bash\n") and text.count("\n") < 70
     assert text.count("# ---- edit here ----") == 1 and f"#SBATCH --job-name={job.stem}\n" in text
-    assert "--output=logs/" in text and re.search(r"^#SBATCH --mem=58g", text, re.MULTILINE)
+    memory = "6g" if job.stem == "precocity" else "58g"
+    assert "--output=logs/" in text and re.search(f"^#SBATCH --mem={memory}", text, re.MULTILINE)
     subprocess.run(["bash", "-n", job], check=True)
 
 
 @pytest.mark.parametrize(
-    "job", [job for job in JOBS if job.stem.startswith(("train", "apply"))], ids=lambda path: path.name
+    "job", [job for job in JOBS if job.stem.startswith(("train", "apply", "precocity"))], ids=lambda path: path.name
 )
 def test_job_files_call_scripts_with_flags_they_have(job):
     """The job file prints the command it would run; the script must understand every word of it."""
     import Apply_Tuned_Model
+    import calc_precocity_for_embeddings
     import TuneEmbeddings
 
     environment = {"PATH": "/usr/bin:/bin", "SHOW_COMMAND": "yes", "SLURM_ARRAY_TASK_ID": "179", "HOME": "/"}
@@ -163,13 +165,16 @@ def test_job_files_call_scripts_with_flags_they_have(job):
         ["bash", "-c", f"{plain}\n{script}"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     words = shown.stdout.splitlines()
-    module = {"TuneEmbeddings.py": TuneEmbeddings, "Apply_Tuned_Model.py": Apply_Tuned_Model}[words[2]]
+    modules = (TuneEmbeddings, Apply_Tuned_Model, calc_precocity_for_embeddings)
+    module = {f"{module.__name__}.py": module for module in modules}[words[2]]
     args = module.parse_args(words[3:])
     if module is TuneEmbeddings:
         set_ = job.stem.removeprefix("train_")
         assert args.outputdir == f"output/models/{set_}" and args.resume and set_ in args.datasource
-    else:
+    elif module is Apply_Tuned_Model:
         assert args.decade == 1790 and args.modelpath.endswith("/final")
+    else:
+        assert args.year == [*range(1790, 1800)] and args.data == "output/embeddings/para10" and args.enddate == 2010
 
 
 def test_a_finished_training_or_corpus_is_checked_without_work(corpus_folder, tiny_encoder, tmp_path, capsys):

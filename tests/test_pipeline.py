@@ -96,6 +96,11 @@ def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
 def test_a_model_without_paraphrase_needs_no_server(make, server):
     make("apply-local", "TRAIN=nopara")
     assert (make.output / "embeddings/nopara/manifest.json").exists() and server.requests == []
+    assert "calc_precocity" in make("precocity", "TRAIN=nopara").stdout
+    folder = make.output / "precocity/nopara"
+    assert len((folder / "1900s_docs.tsv").read_text().splitlines()) == 1 + 24 * 48
+    assert "24 documents have no value" in (folder / "section.html").read_text()  # ten documents in twenty years
+    assert "python" not in make("precocity", "TRAIN=nopara").stdout
 
 
 def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
@@ -189,6 +194,7 @@ def test_help_lists_the_targets_and_settings_shows_what_is_in_force(make):
         "paraphrase",
         "train-local",
         "apply-local",
+        "precocity",
         "report",
         "demo",
     ):

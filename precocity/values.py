@@ -1,0 +1,87 @@
+"""From the distances of years to the novelty, transience and precocity of passages and documents."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from precocity.arithmetic import FRACTIONS
+from precocity.comparison import FILTERS, OFFSETS, RADII
+from precocity.embeddings import Year
+
+SHARES = (1.0, 0.25)  # of a document's passages, the most precocious
+COLUMNS = (
+    *("docid date num_chunks fraction_compared filtered time_radius chunks_used precocity novelty transience".split()),
+    *("years_past", "years_future"),
+)
+
+
+class Triples(NamedTuple):
+    """Of every passage, for each fraction, filter and radius; NaN where too few years have passages.
+
+    values: float64, (passages, fractions, filters, radii, 3): precocity, novelty, transience.
+    years: int, (passages, filters, radii, 2): years that went into novelty and into transience.
+    """
+
+    values: object
+    years: object
+
+
+def triples_of(means) -> Triples:
+    """Return the triples of all passages from the distances (passages, years, filters, fractions).
+
+    A radius's mean is that of the years that are there, each counting alike; fewer than half of them, and it is NaN.
+    """
+    import numpy as np
+
+    offsets, passages = np.array(OFFSETS), len(means)
+    values = np.full((passages, len(FRACTIONS), len(FILTERS), len(RADII), 3), np.nan)
+    years = np.zeros((passages, len(FILTERS), len(RADII), 2), dtype=int)
+    for i, radius in enumerate(RADII):
+        for side, within in enumerate(((offsets < 0) & (offsets >= -radius), (offsets > 0) & (offsets <= radius))):
+            some = means[:, within]
+            there = ~np.isnan(some[..., 0])
+            count = there.sum(axis=1)
+            total = np.where(there[..., None], some, 0).sum(axis=1)
+            mean = np.where(2 * count >= radius, 1, np.nan)[..., None] * total / np.maximum(count, 1)[..., None]
+            values[:, :, :, i, 1 + side] = mean.transpose(0, 2, 1)
+            years[:, :, i, side] = count
+    values[..., 0] = values[..., 1] - values[..., 2]
+    return Triples(values, years)
+
+
+def most_precocious(triples, share: float):
+    """Return the mean triple of the first ceil(m·share) passages by precocity, descending; (…, 3) from (m, …, 3).
+
+    Where a passage has no precocity there is no order: the mean of all passages is what it is, that of some is NaN.
+    """
+    import numpy as np
+
+    count = math.ceil(len(triples) * share)
+    if count == len(triples):
+        return triples.mean(axis=0)
+    order = np.argsort(-triples[..., 0], axis=0, kind="stable")[:count]
+    chosen = np.take_along_axis(triples, order[..., None], axis=0).mean(axis=0)
+    chosen[np.isnan(triples[..., 0]).any(axis=0)] = np.nan
+    return chosen
+
+
+def document_lines(centre: Year, triples: Triples):
+    """Yield the table's lines, without header: documents in metadata order, then fractions, filters, radii, shares."""
+    for at, document in enumerate(centre.documents):
+        own = slice(centre.starts[at], centre.starts[at + 1])
+        passages = centre.starts[at + 1] - centre.starts[at]
+        chosen = [most_precocious(triples.values[own], share) for share in SHARES]
+        years = triples.years[own].min(axis=0)
+        for f, share_of_year in enumerate(FRACTIONS):
+            for k, name in enumerate(FILTERS):
+                for r, radius in enumerate(RADII):
+                    for share, means in zip(SHARES, chosen):
+                        cells = [document, centre.year, passages, share_of_year, name, radius, share]
+                        cells += [*map(number, means[f, k, r]), *years[k, r]]
+                        yield "\t".join(map(str, cells)) + "\n"
+
+
+def number(value: float) -> str:
+    """Return a value as the table has it: ten digits, empty where there is none."""
+    return "" if math.isnan(value) else f"{value:.10g}"

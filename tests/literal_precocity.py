@@ -1,0 +1,90 @@
+"""The definition of precocity, word for word in Python loops: what the script is compared with."""
+
+from __future__ import annotations
+
+import math
+
+FRACTIONS, FILTERS = (1.0, 0.1, 0.05), ("no filter", "train", "trainauth", "trainauthquote")
+RADII, SHARES = (10, 20), (1.0, 0.25)
+
+
+def normalised(vector: list[float]) -> list[float]:
+    length = math.sqrt(sum(x * x for x in vector))
+    return [x / length for x in vector]
+
+
+def distance(p: list[float], q: list[float]) -> float:
+    """−½·ln((1 + c) / (1 − c)), c clipped to 1 − 1e-9."""
+    c = sum(x * y for x, y in zip(p, q))
+    c = max(-(1 - 1e-9), min(1 - 1e-9, c))
+    return -0.5 * math.log((1 + c) / (1 - c))
+
+
+def is_identical(p: list[float], q: list[float]) -> bool:
+    return sum(x * y for x, y in zip(p, q)) >= 1 - 1e-9
+
+
+def literal_precocity(documents, passages, start, end, train=(), articles=(), quotes=(), drop_identical=False):
+    """Return the table's rows as tuples, values as floats or None.
+
+    Args:
+        documents: (paperId, year), in metadata order.
+        passages: paperId → {number: vector}.
+        train: paperIds; articles: (centre, other); quotes: (centre, other, number).
+    """
+    unit = {d: {n: normalised(v) for n, v in sorted(vectors.items())} for d, vectors in passages.items() if vectors}
+    year_of = dict(documents)
+
+    def allowed(centre, other, number, name):
+        if name == "no filter":
+            return True
+        if other in train:
+            return False
+        if name != "train" and (centre, other) in articles:
+            return False
+        return name != "trainauthquote" or (centre, other, number) not in quotes
+
+    def year_mean(centre, p, year, fraction, name):
+        distances = sorted(
+            distance(p, q)
+            for other in unit
+            if year_of[other] == year
+            for number, q in unit[other].items()
+            if allowed(centre, other, number, name) and not (drop_identical and is_identical(p, q))
+        )
+        nearest = distances[: math.ceil(len(distances) * fraction)]
+        return sum(nearest) / len(nearest) if nearest else None
+
+    def side(means, radius):
+        there = [mean for mean in means if mean is not None]
+        return (sum(there) / len(there) if 2 * len(there) >= radius else None), len(there)
+
+    def triple(centre, p, fraction, name, radius):
+        year = year_of[centre]
+        past = [year_mean(centre, p, year - k, fraction, name) for k in range(1, radius + 1)]
+        future = [year_mean(centre, p, year + k, fraction, name) for k in range(1, radius + 1)]
+        novelty, years_past = side(past, radius)
+        transience, years_future = side(future, radius)
+        precocity = None if novelty is None or transience is None else novelty - transience
+        return precocity, novelty, transience, years_past, years_future
+
+    def mean(values):
+        return None if None in values else sum(values) / len(values)
+
+    rows = []
+    for centre, year in sorted(documents, key=lambda document: document[1]):  # stable: metadata order within a year
+        if not (start <= year < end) or centre not in unit:
+            continue
+        for fraction in FRACTIONS:
+            for name in FILTERS:
+                for radius in RADII:
+                    triples = [triple(centre, p, fraction, name, radius) for p in unit[centre].values()]
+                    for share in SHARES:
+                        count, chosen = math.ceil(len(triples) * share), triples
+                        if count < len(triples):
+                            unordered = any(t[0] is None for t in triples)
+                            chosen = [(None, None, None)] if unordered else sorted(triples, key=lambda t: -t[0])[:count]
+                        values = [mean([t[i] for t in chosen]) for i in range(3)]
+                        years = [min(t[i] for t in triples) for i in (3, 4)]
+                        rows.append((centre, year, len(triples), fraction, name, radius, share, *values, *years))
+    return rows

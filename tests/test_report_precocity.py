@@ -1,0 +1,173 @@
+"""report_precocity.py: what it says of a table whose values are known, and the part of the page it writes."""
+
+import re
+
+import numpy as np
+import pytest
+
+import corpus
+import report_precocity as report
+
+FRACTIONS, FILTERS = (1.0, 0.1, 0.05), ("no filter", "train", "trainauth", "trainauthquote")
+
+
+class Measured:
+    """A folder as calc_precocity_for_embeddings.py leaves it: forty documents over two decades, values as told."""
+
+    def __init__(self, folder):
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        self.folder, self.metadata, self.out = folder / "precocity", folder / "metadata.tsv", folder / "out"
+        dice = np.random.default_rng(0)
+        years = [1900 + i // 2 for i in range(40)]
+        novelty = {f"{i:02d}": x for i, x in enumerate(dice.normal(-0.5, 0.1, size=40))}
+        precocity = {f"{i:02d}": x for i, x in enumerate(dice.normal(scale=0.1, size=40))}
+        lines, rows = ["\t".join(("docid date num_chunks fraction_compared filtered time_radius chunks_used precocity "
+                                  "novelty transience years_past years_future").split()) + "\n"], {}  # fmt: skip
+        for (name, value), year in zip(precocity.items(), years):
+            empty = name == "39"
+            for fraction in FRACTIONS:
+                for filtered in FILTERS:
+                    for radius in (10, 20):
+                        for share, more in ((1.0, 0), (0.25, 0.1)):
+                            values = (
+                                ["", "", ""] if empty else [value + more, novelty[name], novelty[name] - value - more]
+                            )
+                            cells = [name, year, 4, fraction, filtered, radius, share, *values, 9, 9]
+                            lines.append("\t".join(map(str, cells)) + "\n")
+            rows.setdefault(year, []).extend((name, n, value + n * 0.01 - 0.015) for n in range(4))
+        corpus.write_lines(self.folder / "1900s_docs.tsv", lines)
+        corpus.write_json(self.folder / "manifest.json", {"table": "1900s_docs.tsv"})
+        (self.folder / "passages").mkdir()
+        for year, some in rows.items():
+            ids, numbers, values = zip(*some)
+            columns = {"paperId": ids, "chunknumber": numbers, "precocity": values}
+            columns |= {"fraction_compared": [0.1] * len(ids), "filtered": ["trainauthquote"] * len(ids)}
+            table = pa.table(columns | {"time_radius": [20] * len(ids)})
+            parquet.write_table(table, self.folder / f"passages/{year}.parquet")
+        self.precocity, self.years = precocity, years
+        self.write_metadata({name: f"{100 * value + 3:.4f}" for name, value in precocity.items()} | {"07": ""})
+
+    def write_metadata(self, citations):
+        lines = [
+            f"{name}\t{year}\tThe <{name}> of {name}\t{citations[name]}\n"
+            for name, year in zip(self.precocity, self.years)
+        ]
+        self.metadata.write_text("paperId\tyear\ttitle\tcitations\n" + "".join(lines))
+
+    def run(self, *flags, table=None):
+        return report.main([str(table or self.folder), "-t", str(self.metadata), "-o", str(self.out), *flags])
+
+
+@pytest.fixture
+def measured(tmp_path):
+    return Measured(tmp_path)
+
+
+def test_the_section_has_every_picture_and_reads_them(measured):
+    assert measured.run() == 0
+    section = (measured.out / "section.html").read_text()
+    assert section.startswith("<h2>") and "<html" not in section and section.count("data:image/png;base64,") == 3
+    assert not re.findall(r'(?:src|href)="(?!data:)', section)
+    known = {name: value for name, value in measured.precocity.items() if name != "39"}
+    most, least = max(known, key=known.get), min(known, key=known.get)
+    assert f"Furthest ahead of its time is The &lt;{most}&gt; of {most} (19" in section
+    assert f"furthest behind The &lt;{least}&gt; of {least} (19" in section and "of 39 documents" in section
+    assert "1 documents have no value" in section and "What precocity goes with" not in section
+    assert "0.100 more precocious on average" in section
+    for name in ("timeline", "top_quarter", "strips"):
+        assert (measured.out / f"precocity_{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_most_and_the_least_of_each_decade(measured):
+    assert measured.run(table=measured.folder / "1900s_docs.tsv") == 0
+    header, *lines = (measured.out / "precocity_most_least.tsv").read_text().splitlines()
+    rows = [dict(zip(header.split("\t"), line.split("\t"))) for line in lines]
+    assert [(row["decade"], row["kind"], row["rank"]) for row in rows] == [
+        (decade, kind, rank) for decade in ("1900", "1910") for kind in ("most", "least") for rank in "123"
+    ]
+    of_the_1900s = sorted(list(measured.precocity)[:20], key=measured.precocity.get)
+    assert [row["docid"] for row in rows[:6]] == of_the_1900s[:-4:-1] + of_the_1900s[:3]
+
+
+def test_a_decade_of_one_document_is_listed_too():
+    import pandas as pd
+
+    columns = {"year": [1900, 1910, 1911], "passages": 1, "precocity": [1.0, 2, 3], "novelty": 0.0, "transience": 0.0}
+    listed = report.most_and_least(pd.DataFrame(columns | {"title": ["a", "b", "c"]}, index=["a", "b", "c"]))
+    assert [(row["decade"], row["kind"], row["docid"]) for row in listed] == [
+        (1900, "most", "a"), (1910, "most", "c"), (1910, "least", "b")
+    ]  # fmt: skip
+    assert report.decades_html(listed).count("<tr>") == 3
+
+
+def test_the_regression_finds_what_explains_the_covariate(measured):
+    assert measured.run("--covariate", "citations") == 0
+    for fit in corpus.read_json(measured.out / "precocity_report.json")["regressions"]["citations"]:
+        assert fit["documents"] == 38 and fit["r_squared"] == pytest.approx(1) and fit["r_squared_date_alone"] < 0.3
+    section = (measured.out / "section.html").read_text()
+    assert "<td>citations, top quarter</td><td>38</td>" in section and "<td>1.000</td>" in section
+
+
+def test_regression_coefficients_are_those_of_least_squares():
+    import pandas as pd
+
+    dice = np.random.default_rng(2)
+    frame = pd.DataFrame(dice.normal(size=(60, 2)), columns=["precocity", "novelty"])
+    frame["year"] = dice.integers(1900, 2000, 60)
+    outcome = 2 * frame.precocity + frame.precocity**2 - 0.02 * frame.year + dice.normal(size=60)
+    fit = report.regress(frame, outcome.to_numpy(), of_top=False)
+    z = report.standardised
+    p = z(frame.precocity)
+    predictors = np.column_stack([np.ones(60), p, z(p**2), z(frame.novelty), z(frame.year)])
+    solved, *_ = np.linalg.lstsq(predictors, z(outcome), rcond=None)
+    assert list(fit["coefficients"].values()) == pytest.approx(solved[1:].tolist())
+    assert fit["r_squared"] == pytest.approx(1 - (z(outcome) - predictors @ solved).var())
+
+
+def test_ids_that_look_like_numbers_or_nothing_stay_text(tmp_path):
+    path = tmp_path / "1900s_docs.tsv"
+    header = (
+        "docid\tdate\tnum_chunks\tfraction_compared\tfiltered\ttime_radius\tchunks_used\tprecocity\tnovelty\ttransience"
+    )
+    names = ["007", "NA", "nan", '"lone', "1e5"]
+    path.write_text(
+        header.replace(" ", "\t") + "\n" + "".join(f"{n}\t1900\t1\t1.0\tno filter\t10\t1.0\t\t0.1\t\n" for n in names)
+    )
+    table = report.read_tables([str(path)])
+    assert table.docid.tolist() == names and table.precocity.isna().all() and table.novelty.tolist() == [0.1] * 5
+
+
+@pytest.mark.parametrize(
+    ("prepare", "flags", "complaint"),
+    [
+        (lambda m: None, ["--covariate", "fame"], "--covariate fame: the metadata's columns are paperId, year, title"),
+        (lambda m: None, ["--covariate", "title"], "--covariate title: 0 documents have a number there"),
+        (lambda m: (m.folder / "manifest.json").unlink(), [], "not all years are done"),
+        (lambda m: [p.unlink() for p in (m.folder / "passages").iterdir()], [], "keep that folder beside the table"),
+        (lambda m: m.metadata.write_text("paperId\tyear\n01\t1900\n"), [], "the metadata has no 00"),
+        (lambda m: (m.folder / "1900s_docs.tsv").write_text("docid\tx\n"), [], "line 1: no column date"),
+        (lambda m: (m.folder / "1900s_docs.tsv").write_text(""), [], "is no table of precocity"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_section(measured, capsys, prepare, flags, complaint):
+    prepare(measured)
+    assert measured.run(*flags) == 2
+    assert complaint in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (measured.out / "section.html").exists()
+
+
+def test_a_corpus_too_thin_for_any_value_is_said_and_no_error(measured, caplog):
+    table = measured.folder / "1900s_docs.tsv"
+    header, *lines = table.read_text().splitlines()
+    cut = ["\t".join([*line.split("\t")[:7], "", "", "", "3", "3"]) for line in lines]
+    table.write_text("\n".join([header, *cut]) + "\n")
+    assert measured.run() == 0 and "fewer than two documents have precocity" in caplog.text
+    assert "40 documents have no value" in (measured.out / "section.html").read_text()
+
+
+def test_one_document_twice_is_refused(measured, capsys):
+    table = str(measured.folder / "1900s_docs.tsv")
+    assert report.main([table, table, "-t", str(measured.metadata), "-o", str(measured.out)]) == 2
+    assert "'00' is in two of the tables" in capsys.readouterr().err
