@@ -1,5 +1,5 @@
 # Settings of `make demo`: the State of the Union addresses, 1790 to today, on two CPU cores.
-# DEMO_SIZE=small takes every fourth address and trains one epoch; DEMO_SIZE=experiment is for `make experiment`: two
+# DEMO_SIZE=small takes every eighth address and trains one epoch; DEMO_SIZE=experiment is for `make experiment`: two
 # pairs a year and passages cut short, so that a small language model paraphrases a fifth of them in half an hour and
 # nine trainings end within another. Each has a folder of its own.
 
@@ -7,7 +7,7 @@ DEMO_SIZE ?= full
 
 ifeq ($(DEMO_SIZE),small)
 OUTPUT := demo/output-small
-DEMO_EVERY := 4
+DEMO_EVERY := 8
 DEMO_EPOCHS := 1
 DEMO_TOPICS := 20
 else ifeq ($(DEMO_SIZE),experiment)
