@@ -54,14 +54,17 @@ def read_trainings(folders: dict[str, list[str]], paths: list[str]) -> dict[str,
     return dict(trainings)
 
 
-def held_out_documents(trainings: dict[str, list[dict]], passages) -> list[int]:
-    """Return the indices of documents that every training held out. InputError where there are none."""
-    records = [record for of_name in trainings.values() for record in of_name]
-    common = set.intersection(*(set(record["held_out_documents"]) for record in records))
+def held_out_documents(trainings: dict[str, list[dict]], passages) -> tuple[list[int], set[str]]:
+    """Return the indices of documents that every training held out, and the paperIds that any training held out.
+
+    The first are compared on; means and topics are fitted without the second. InputError where the first are too few.
+    """
+    lists = [set(record["held_out_documents"]) for of_name in trainings.values() for record in of_name]
+    common = set.intersection(*lists)
     indices = [i for i, paper_id in enumerate(passages.paper_ids) if paper_id in common]
     if len(indices) < 2:
         raise InputError("fewer than two embedded documents were held out by every training; train with more.")
-    return indices
+    return indices, set.union(*lists)
 
 
 def read_authors(args, passages) -> list[str] | None:
@@ -72,7 +75,7 @@ def read_authors(args, passages) -> list[str] | None:
     return [rows[paper_id][args.author].strip() for paper_id in passages.paper_ids]
 
 
-def measure_embeddings(folders: dict[str, list[str]], passages, held: list[int], bench):
+def measure_embeddings(folders: dict[str, list[str]], passages, unseen: set[str], bench):
     """Return the figures of every run of every NAME, plain and centred, and each NAME's first run for the drawings."""
     from evaluation.representations import centred, check_same_passages, embedding_run, read_folder
 
@@ -85,21 +88,21 @@ def measure_embeddings(folders: dict[str, list[str]], passages, held: list[int],
             run = embedding_run(vectors, passages)
             runs[name].append(bench.measure(run))
             drawn.setdefault(name, run._replace(passages=None))
-            runs[f"{name}, centred"].append(bench.measure(embedding_run(centred(vectors, passages, held), passages)))
+            runs[f"{name}, centred"].append(bench.measure(embedding_run(centred(vectors, passages, unseen), passages)))
             log.info("measured %s", folder)
     return dict(runs), drawn
 
 
-def measure_topics(args, documents, passages, held: list[int], bench):
+def measure_topics(args, documents, passages, unseen: set[str], bench):
     """Return the topic models' name, figures and first run; nothing with --topics 0."""
     from evaluation.representations import topic_run
     from evaluation.topics import topic_mixtures
 
     if not args.topics:
         return {}, {}
-    name, held_ids, runs = f"{args.topics} topics", {passages.paper_ids[i] for i in held}, []
+    name, runs = f"{args.topics} topics", []
     for seed in range(args.seed, args.seed + args.topic_seeds):
-        mixtures = topic_mixtures(Path(args.output), passages, held_ids, documents, args, seed)
+        mixtures = topic_mixtures(Path(args.output), passages, unseen, documents, args, seed)
         runs.append(topic_run(mixtures, passages))
     return {name: [bench.measure(run) for run in runs]}, {name: runs[0]._replace(passages=None)}
 
@@ -198,11 +201,11 @@ def main(argv: list[str] | None = None) -> int:
     paper_ids, numbers, _ = read_folder(folders[base][0])
     year_of = {document.paper_id: document.year for document in documents}
     passages = index_passages(paper_ids, numbers, year_of, args.metadatapath)
-    held = held_out_documents(trainings, passages)
+    held, unseen = held_out_documents(trainings, passages)
     some = sorted(random.Random(args.seed).sample(range(len(passages.years)), min(MOST_DOCUMENTS, len(passages.years))))
     bench = Bench(passages, held, some, read_authors(args, passages), args.draws, args.seed)
-    runs, drawn = measure_embeddings(folders, passages, held, bench)
-    topic_runs, topics_drawn = measure_topics(args, documents, passages, held, bench)
+    runs, drawn = measure_embeddings(folders, passages, unseen, bench)
+    topic_runs, topics_drawn = measure_topics(args, documents, passages, unseen, bench)
     runs |= topic_runs
     means = {name: mean_of_runs(of_name) for name, of_name in runs.items()}
     differences = compare(means, base, tuned, list(topic_runs))

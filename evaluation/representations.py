@@ -87,10 +87,10 @@ def embedding_run(vectors: np.ndarray, passages: Passages) -> Run:
     return Run(unit, documents, 1 - documents @ documents.T)
 
 
-def centred(vectors: np.ndarray, passages: Passages, held: list[int]) -> np.ndarray:
-    """Return unit vectors less the mean of the passages that are not held out (of all, where all are held out)."""
+def centred(vectors: np.ndarray, passages: Passages, unseen: set[str]) -> np.ndarray:
+    """Return unit vectors less the mean of the passages of all documents but the unseen (of all, where there are none)."""
     unit = normalised(vectors)
-    seen = ~np.isin(passages.document, held)
+    seen = np.array([paper_id not in unseen for paper_id in passages.paper_ids])[passages.document]
     return unit - unit[seen if seen.any() else slice(None)].mean(axis=0)
 
 

@@ -168,8 +168,17 @@ def test_document_means_are_the_normalised_mean_of_their_passages():
 def test_the_mean_that_is_subtracted_is_of_passages_not_held_out():
     passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 1]), np.array([0, 1, 0]))
     vectors = unit([0, 90, 200])
-    np.testing.assert_allclose(representations.centred(vectors, passages, [1]), vectors - vectors[:2].mean(axis=0))
-    np.testing.assert_allclose(representations.centred(vectors, passages, [0, 1]), vectors - vectors.mean(axis=0))
+    np.testing.assert_allclose(representations.centred(vectors, passages, {"b"}), vectors - vectors[:2].mean(axis=0))
+    np.testing.assert_allclose(representations.centred(vectors, passages, {"a", "b"}), vectors - vectors.mean(axis=0))
+
+
+def test_what_one_training_held_out_alone_is_neither_compared_on_nor_fitted_on():
+    passages = Passages(["a", "b", "c", "d"], np.arange(4), np.arange(4), np.zeros(4, dtype=int))
+    lists = ({"a", "b", "c"}, {"b", "c", "x"})
+    trainings = {"t": [{"held_out_documents": sorted(documents)} for documents in lists]}
+    assert evaluate.held_out_documents(trainings, passages) == ([1, 2], {"a", "b", "c", "x"})
+    with pytest.raises(corpus.InputError, match="fewer than two embedded documents"):
+        evaluate.held_out_documents({"t": [{"held_out_documents": ["a"]}]}, passages)
 
 
 def test_topic_distances_are_jensen_shannon():
