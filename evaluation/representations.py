@@ -88,7 +88,7 @@ def embedding_run(vectors: np.ndarray, passages: Passages) -> Run:
 
 
 def centred(vectors: np.ndarray, passages: Passages, unseen: set[str]) -> np.ndarray:
-    """Return unit vectors less the mean of the passages of all documents but the unseen (of all, where there are none)."""
+    """Return unit vectors less the mean passage of the documents that are not unseen (of all, where all are)."""
     unit = normalised(vectors)
     seen = np.array([paper_id not in unseen for paper_id in passages.paper_ids])[passages.document]
     return unit - unit[seen if seen.any() else slice(None)].mean(axis=0)
