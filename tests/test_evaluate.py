@@ -81,6 +81,18 @@ def test_average_precision_is_one_where_neighbours_are_nearest_and_chance_where_
     assert abs(precision_of(random, document, number, the_sample(2000))[0] - 1 / 6) < 0.02
 
 
+def test_average_precision_is_sklearns_under_every_draw():
+    from sklearn.metrics import average_precision_score
+
+    dice = np.random.default_rng(2)
+    scores, labels = dice.integers(0, 30, 200) / 30, dice.integers(0, 2, 200)  # many ties
+    weights = dice.integers(0, 3, (70, 200))
+    found = metrics.weighted_average_precision(scores, labels, weights)
+    for value, weight in zip(found, weights):
+        assert value == pytest.approx(average_precision_score(labels, scores, sample_weight=weight))
+    assert np.isnan(metrics.weighted_average_precision(scores, labels, np.zeros((1, 200), dtype=int)))[0]
+
+
 def test_a_document_that_is_not_drawn_does_not_count():
     """Documents 0 to 9 have their passages together, 10 to 19 opposite each other."""
     document, number = np.repeat(np.arange(20), 2), np.tile([0, 1], 20)
