@@ -8,9 +8,10 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
+from tuning.adjust import unit_rows
+
 from .drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS, save
 from .metrics import METRICS, Measured, interval
-from .representations import normalised
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -96,7 +97,7 @@ def draw_loss(trainings: dict[str, dict], color: dict[str, str], path: Path) -> 
 def year_similarity(documents, years):
     """Return the years that have documents and the cosine of every two years' mean documents."""
     present = np.unique(years)
-    means = normalised(np.stack([documents[years == year].mean(axis=0) for year in present]))
+    means = unit_rows(np.stack([documents[years == year].mean(axis=0) for year in present]))
     return present, means @ means.T
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 import corpus
 from corpus import InputError
+from tuning.adjust import unit_rows
 
 
 class Passages(NamedTuple):
@@ -67,12 +68,6 @@ def check_same_passages(folder: str, paper_ids, numbers, first: tuple) -> None:
         )
 
 
-def normalised(vectors: np.ndarray) -> np.ndarray:
-    """Return rows of length 1; rows of zeros stay zeros."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)
-
-
 def means_by_document(rows: np.ndarray, passages: Passages) -> np.ndarray:
     """Return the mean of each document's rows, (documents, columns)."""
     starts = np.flatnonzero(np.diff(passages.document, prepend=-1))  # a document's rows stand together
@@ -82,14 +77,14 @@ def means_by_document(rows: np.ndarray, passages: Passages) -> np.ndarray:
 
 def embedding_run(vectors: np.ndarray, passages: Passages) -> Run:
     """Return an embedding model's run; the distance of documents is 1 − cosine of their mean passages."""
-    unit = normalised(vectors)
-    documents = normalised(means_by_document(unit, passages))
+    unit = unit_rows(vectors)
+    documents = unit_rows(means_by_document(unit, passages))
     return Run(unit, documents, 1 - documents @ documents.T)
 
 
 def centred(vectors: np.ndarray, passages: Passages, unseen: set[str]) -> np.ndarray:
     """Return unit vectors less the mean passage of the documents that are not unseen (of all, where all are)."""
-    unit = normalised(vectors)
+    unit = unit_rows(vectors)
     seen = np.array([paper_id not in unseen for paper_id in passages.paper_ids])[passages.document]
     return unit - unit[seen if seen.any() else slice(None)].mean(axis=0)
 
