@@ -300,6 +300,20 @@ def test_the_published_recipe_is_one_switch_and_flags_go_before_it():
     assert (args.epochs, args.symmetric, args.batch_size) == (2, True, 80)
 
 
+@pytest.mark.parametrize(
+    "name, flags, gains",
+    [
+        ("AMD EPYC", {"avx512_bf16": True, "amx_bf16": False}, True),
+        ("Intel Xeon", {"avx512_bf16": True, "amx_bf16": False}, False),
+        ("Intel Xeon", {"avx512_bf16": True, "amx_bf16": True}, True),
+        ("AMD EPYC", {"avx512_bf16": False}, False),
+        ("Apple M2", {}, False),
+    ],
+)
+def test_bfloat16_is_used_where_the_processor_gains_by_it(name, flags, gains):
+    assert bool(tune.gains_by_bf16({"cpu_name": name, **flags})) == gains
+
+
 def test_roberta_has_two_positions_less_than_its_table():
     import types
 
