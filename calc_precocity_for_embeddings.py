@@ -97,6 +97,7 @@ def make_year(year: int, folder: Folder, left_out: Exclusions, args, arithmetic)
         return
     for path in (manifest_path(args), table_path(args), place.record):  # from here on the table isn't whole
         path.unlink(missing_ok=True)
+    folder.expect(year - WINDOW)  # the first to be compared with: two cores read two decades
     centre = folder.year(year)
     in_metadata = folder.of_year(year)
     facts = {"documents": 0, "passages": 0, "without_embeddings": in_metadata, "with_gaps": []}

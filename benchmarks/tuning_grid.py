@@ -1,9 +1,10 @@
 """Measure the levers of TuneEmbeddings.py one at a time: the rows of benchmarks/TUNING.md.
 
 Each variant is the default recipe with something changed; it is tuned with every seed, embeds the held-out documents,
-and all are compared by evaluate_timeline.py (its report lies in <output>/report). Prints a Markdown table. What is
-done already is not done again. One GPU runs the whole grid on the State of the Union corpus in an hour or so (an
-estimate); on two CPU cores choose --variants.
+and all are compared by evaluate_timeline.py (its report lies in <output>/report). Prints Markdown: the figures, and
+their differences to the centred base, the topic model and the first variant. What is done already is not done again.
+One GPU runs the whole grid on the State of the Union corpus in an hour or so (an estimate); on two CPU cores choose
+--variants.
 """
 
 from __future__ import annotations
@@ -48,7 +49,14 @@ VARIANTS = {
     "matryoshka": ("--matryoshka 384 192 96", ""),
     "replication": ("--recipe replication", ""),
 }
-COLUMNS = ("mrr_at_10", "ap_same_decade", "timeline_rho", "timeline_rho_near", "dating_r2")
+COLUMNS = {
+    "mrr_at_10": "MRR@10",
+    "ap_anywhere": "AP, anywhere",
+    "ap_same_decade": "AP, same decade",
+    "timeline_rho": "timeline ρ",
+    "timeline_rho_near": "ρ, ≤ 50 years",
+    "dating_r2": "dating R²",
+}
 
 
 def done(status: int, what: str) -> None:
@@ -75,17 +83,25 @@ def run_variant(args, folder: Path, name: str, seed: int, held_out: Path) -> tup
     return model / corpus.TRAINING_RECORD, embeddings
 
 
-def table(found: dict, minutes: dict[str, float]) -> str:
-    """Return the measured figures as a Markdown table."""
-    lines = [f"| setting | {' | '.join(COLUMNS)} | minutes |", "|---" * (len(COLUMNS) + 2) + "|"]
+def table(found: dict[str, dict], sign: str = "", minutes: dict[str, float] | None = None) -> str:
+    """Return figures with their intervals as a Markdown table, a row for each name."""
+    heads = [*COLUMNS.values(), *(["minutes"] if minutes else [])]
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for name, figures in found.items():
         cells = []
         for column in COLUMNS:
-            figure = figures[column]
-            low, high = figure["interval"] or (float("nan"), float("nan"))
-            cells.append("–" if figure["value"] is None else f"{figure['value']:.3f} [{low:.3f}, {high:.3f}]")
-        lines.append(f"| {name} | {' | '.join(cells)} | {minutes.get(name, 0):.1f} |")
+            value, interval = figures[column]["value"], figures[column]["interval"]
+            low_high = f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else ""
+            cells.append("–" if value is None else f"{value:{sign}.3f}{low_high}")
+        if minutes:
+            cells.append(f"{minutes[name]:.1f}" if name in minutes else "")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def differences(report: dict, names: list[str]) -> dict[str, dict]:
+    """Return the figures of each variant less the yardsticks, and less the first variant."""
+    return {f"{one['of']} less {one['less']}": one for one in report["differences"] if one["of"] in names}
 
 
 def parse_args(argv: list[str] | None = None):
@@ -124,7 +140,8 @@ def main(argv: list[str] | None = None) -> int:
     words += ["-o", str(folder / "report"), *shlex.split(args.report_flags)]
     done(evaluate_timeline.main(words), "the comparison")
     print(f"Measured {time.strftime('%Y-%m-%d')}, seeds {args.seeds}, {args.tune_flags or 'default flags'}\n")
-    print(table(corpus.read_json(folder / "report/evaluation.json")["measured"], minutes))
+    report = corpus.read_json(folder / "report/evaluation.json")
+    print(table(report["measured"], minutes=minutes), table(differences(report, args.variants), "+"), sep="\n\n")
     return 0
 
 

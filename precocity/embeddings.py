@@ -68,11 +68,17 @@ class Folder:
             self.make_room()
             coming = self.coming.pop(decade, None)
             self.kept[decade] = coming.result() if coming else self.read(decade)
+            self.check_dimensions(decade)
         self.kept.move_to_end(decade)
-        following = decade + 10
-        if until is not None and following <= until and following in self.files.keys() - self.kept.keys():
-            self.coming[following] = self.coming.get(following) or self.reader.submit(self.read, following)
+        if until is not None and decade + 10 <= until:
+            self.expect(decade + 10)
         return self.kept[decade].get(year)
+
+    def expect(self, year: int) -> None:
+        """Begin to read a year's decade beside what else is done, unless it has none, or is there or on its way."""
+        decade = corpus.decade_of(year)
+        if decade in self.files.keys() - self.kept.keys() - self.coming.keys():
+            self.coming[decade] = self.reader.submit(self.read, decade)
 
     def of_year(self, year: int) -> list[str]:
         """Return the paperIds that the metadata has for a year."""
@@ -108,14 +114,12 @@ class Folder:
         """Read one decade's file; return its years.
 
         Raises:
-            InputError: another number of dimensions than the files before, a zero vector, NaN, a passage twice, a
-                document whose year in the metadata is of another decade.
+            InputError: a zero vector, NaN, a passage twice, a document whose year in the metadata is of another decade.
         """
         import numpy as np
 
         path = self.files[decade]
         paper_ids, numbers, vectors = corpus.read_embeddings(path)
-        self.check_dimensions(path, vectors.shape[1])
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
         bad = np.flatnonzero((lengths < SHORTEST) | (lengths > LONGEST))
         if len(bad):
@@ -145,8 +149,12 @@ class Folder:
         own = numbers[rows]
         return Year(year, documents, np.append(starts, len(own)), own, vectors[rows], lengths[rows])
 
-    def check_dimensions(self, path: Path, dimensions: int) -> None:
-        """Refuse a file whose vectors are longer or shorter than those of the file read first."""
+    def check_dimensions(self, decade: int) -> None:
+        """Refuse a decade whose vectors are longer or shorter than those of the decade used first."""
+        path = self.files[decade]
+        dimensions = next((year.vectors.shape[1] for year in self.kept[decade].values()), None)
+        if dimensions is None:
+            return
         self.dimensions = self.dimensions or (dimensions, path)
         if dimensions != self.dimensions[0]:
             raise InputError(
