@@ -263,10 +263,11 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(word_corpus, tiny_en
     words += [*word_corpus.flags, "--seeds", "0", "--variants", "default", "whitened ½"]
     words += ["--tune-flags=--epochs 1 --batch-size 8", "--report-flags=--draws 20"]
     assert tuning_grid.main(words) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert [line.split("|")[1].strip() for line in table if line.startswith("|")][2:] == [
-        "base", "base, centred", "default", "default, centred", "whitened ½", "whitened ½, centred"
-    ]  # fmt: skip
+    _, measured, differences = capsys.readouterr().out.strip().split("\n\n")
+    names = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in (measured, differences)]
+    variants = ["default", "default, centred", "whitened ½", "whitened ½, centred"]
+    of_default, of_whitened = "default less base, centred", "whitened ½ less base, centred"
+    assert names == [["base", "base, centred", *variants], [of_default, of_whitened, "whitened ½ less default"]]
     models = {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}
     assert tuning_grid.main(words) == 0
     assert models == {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}
