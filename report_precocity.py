@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import corpus
 from corpus import InputError, log
-from evaluation.drawing import BASE_COLOR, TUNED_COLORS, figure_html, save
+from evaluation.drawing import BASE_COLOR, DPI, TUNED_COLORS, figure_html, save
 from precocity.arithmetic import FRACTIONS
 from precocity.comparison import FILTERS, RADII
 
@@ -152,6 +152,7 @@ def label(axes, points) -> None:
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
+    axes.figure.set_dpi(DPI)
     axes.figure.canvas.draw()
     centres = axes.transData.transform([point[:2] for point in points])
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in centres]
@@ -161,7 +162,7 @@ def label(axes, points) -> None:
     for x, y, title, color in points:
         for dx, dy, side in places:
             text = axes.annotate(short(title), (x, y), (dx, dy), ha=side, color=color, **style)
-            box = text.get_window_extent().padded(-1)
+            box = text.get_window_extent()
             inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
             if inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)

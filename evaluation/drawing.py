@@ -8,6 +8,7 @@ from pathlib import Path
 import corpus
 
 BASE_COLOR, TOPIC_COLOR = "#8a8a8a", "#1c1c1c"
+DPI = 130  # of the files; where text is placed by its size, also of the figure while it is drawn
 TUNED_COLORS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce")
 
 
@@ -16,7 +17,7 @@ def save(figure, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     with corpus.replacing(path) as beside:
-        figure.savefig(beside, dpi=130, format="png")
+        figure.savefig(beside, dpi=DPI, format="png")
     plt.close(figure)
 
 

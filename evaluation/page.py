@@ -25,7 +25,7 @@ PAGE = string.Template("""<!doctype html>
  th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #1c1c1c; font-size: .9rem }
  tbody tr:nth-child(even) { background: #f6f6f4 } td { font-variant-numeric: tabular-nums } td.best { font-weight: 700 }
  td span { display: block; font-size: .75rem; color: #555; font-weight: 400; white-space: nowrap }
- .wide { overflow-x: auto }
+ .wide { overflow-x: auto } .wide th, .wide td { padding: .35rem .3rem } .wide td span { font-size: .68rem }
  img { max-width: 100%; height: auto } figure { margin: 0 } figcaption, dl, .small { color: #555; font-size: .9rem }
  summary { cursor: pointer } dt { font-weight: 600 } dd { margin: 0 0 .4rem 0 }
 </style></head><body>
