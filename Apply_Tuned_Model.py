@@ -5,6 +5,9 @@ and so on (paperId, chunknumber, embedding), each whole or not at all; a decade 
 same model from the same texts, is skipped. When all decades asked for are done, <outputpath>/manifest.json says so:
 model, dimensions, counts, documents without passages, size and SHA-256 of each file. With --decade (an array of
 jobs, one a decade) the task that finds all others done writes it.
+
+What a model tuned by TuneEmbeddings.py embeds is adjusted: half the mean training passage is subtracted, and the
+directions in which all passages differ most are turned down. --centre 0 --whiten 0 leaves its vectors as they come.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ EXAMPLE = (
 )
 
 BATCH_SIZE = 32
+CENTRE, WHITEN = 0.5, 0.25  # of models tuned by TuneEmbeddings.py; benchmarks/TUNING.md shows what they do
 SLICE = 2048  # passages sorted by length and encoded together: steady progress, little padding
 DECADE_RECORDS = "decades"  # <outputpath>/decades/1790.json: what 1790.parquet was made from
 
@@ -91,7 +95,7 @@ class Encoder:
         if self.args.max_seq_length:
             check_length(self.model, self.args.max_seq_length)
             self.model.max_seq_length = self.args.max_seq_length
-        self.adjustment = adjust.load(self.args.modelpath) if self.args.adjust != "none" else None
+        self.adjustment = adjust.load(self.args.modelpath) if self.args.centre or self.args.whiten else None
         self.model[0].register_forward_pre_hook(self.count_cut)
         self.autocast, self.computed = autocasting(device, precision), f"{precision} on {device}"
         log.info("%s on %s in %s, %d tokens at most", self.args.modelpath, device, precision, self.model.max_seq_length)
@@ -118,7 +122,7 @@ class Encoder:
             progress.update(len(part))
         vectors = np.concatenate(vectors)
         if self.adjustment:
-            vectors = adjust.apply(self.adjustment, vectors, self.args.adjust, self.args.whiten_power)
+            vectors = adjust.apply(self.adjustment, vectors, self.args.centre, self.args.whiten)
         return vectors.astype(self.args.dtype)
 
 
@@ -134,7 +138,7 @@ def pick_inference_precision(requested: str, device: str) -> str:
 
 def settings_of(args) -> dict:
     """Return what a decade's vectors depend on beside its texts."""
-    names = ("format", "dtype", "precision", "max_seq_length", "adjust", "whiten_power", "limit")
+    names = ("format", "dtype", "precision", "max_seq_length", "centre", "whiten", "limit")
     return {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
 
 
@@ -298,12 +302,17 @@ def parse_args(argv: list[str] | None = None):
     add("--batch-size", type=corpus.positive_int, default=BATCH_SIZE, help="passages (default %(default)s)")
     add("--max-seq-length", type=corpus.positive_int, metavar="TOKENS", help="cut passages here (default the model's)")
     add(
-        "--adjust",
-        choices=("none", "centre", "whiten"),
-        default="none",
-        help="subtract the mean training passage, and whiten: turn down the directions in which all differ",
+        "--centre",
+        type=corpus.fraction,
+        metavar="SHARE",
+        help=f"subtract so much of the mean training passage (default {CENTRE} if the model has one, else 0)",
     )
-    add("--whiten-power", type=corpus.fraction, default=0.25, help="0 centres, 1 whitens fully (default %(default)s)")
+    add(
+        "--whiten",
+        type=corpus.fraction,
+        metavar="POWER",
+        help=f"divide components by their deviation to this power (default {WHITEN} if the model has them, else 0)",
+    )
     add("--check", action="store_true", help="check metadata, chunk files and output folder; embed nothing")
     add("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: only so many documents")
     add(
@@ -312,6 +321,17 @@ def parse_args(argv: list[str] | None = None):
         help="a quick look: only the documents that this training.json says were held out",
     )
     return arguments.parse_args(argv)
+
+
+def with_adjustment(args):
+    """Return the arguments with the usual --centre and --whiten where none are given: 0 for a model without them."""
+    from tuning import adjust
+
+    has_one = (Path(args.modelpath) / adjust.ADJUSTMENT).exists()
+    for name, usual in (("centre", CENTRE), ("whiten", WHITEN)):
+        if getattr(args, name) is None:
+            setattr(args, name, usual if has_one else 0.0)
+    return args
 
 
 def held_out_only(documents: list[Document], path: str) -> list[Document]:
@@ -325,7 +345,7 @@ def held_out_only(documents: list[Document], path: str) -> list[Document]:
 
 @corpus.command
 def main(argv: list[str] | None = None) -> int:
-    args, started = parse_args(argv), time.time()
+    args, started = with_adjustment(parse_args(argv)), time.time()
     corpus.log_settings(args)
     documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
     corpus.log_skipped(documents, skipped)

@@ -47,6 +47,7 @@ TUNE_FLAGS ?=
 EXPERIMENT_SETS ?= nopara para10 para20
 EXPERIMENT_SEEDS ?= 0 1 2
 APPLY_FLAGS ?=
+ADJUST_FLAGS ?=
 PRECOCITY_FLAGS ?=
 PRECOCITY_REPORT_FLAGS ?=
 REPORT_FLAGS ?=
@@ -74,13 +75,13 @@ PERCENTAGES := $(foreach digit,0 1 2 3 4 5 6 7 8 9,para$(digit)%)
 $(if $(filter nopara base $(PERCENTAGES),$(TRAIN)),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
 
 SETTINGS := CONFIG METADATA CHUNKS OUTPUT START_YEAR END_YEAR SEED PAIRS_PER_YEAR TRAIN PARAPHRASE_SET BASE_MODEL \
-  CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS PRECOCITY_FLAGS \
-  PRECOCITY_REPORT_FLAGS REPORT_FLAGS EXPERIMENT_SETS EXPERIMENT_SEEDS PYTHON3 VENV PYTHON PIP_FLAGS DELTA DELTA_DIR \
-  DELTA_ACCOUNT DELTA_PARTITION DELTA_PIP_FLAGS TRAIN_SBATCH APPLY_SBATCH CAMPUS SSH
+  CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS PARAPHRASER PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS ADJUST_FLAGS \
+  PRECOCITY_FLAGS PRECOCITY_REPORT_FLAGS REPORT_FLAGS EXPERIMENT_SETS EXPERIMENT_SEEDS PYTHON3 VENV PYTHON PIP_FLAGS \
+  DELTA DELTA_DIR DELTA_ACCOUNT DELTA_PARTITION DELTA_PIP_FLAGS TRAIN_SBATCH APPLY_SBATCH CAMPUS SSH
 
 # What products depend on beside files. settings.txt changes only when one of these does, and then the steps run again.
 STEERING := METADATA CHUNKS START_YEAR END_YEAR SEED PAIRS_PER_YEAR BASE_MODEL CORPUS_FLAGS PAIRS_FLAGS NOPARA_FLAGS \
-  PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS PRECOCITY_FLAGS PRECOCITY_REPORT_FLAGS REPORT_FLAGS
+  PARAPHRASE_FLAGS TUNE_FLAGS APPLY_FLAGS ADJUST_FLAGS PRECOCITY_FLAGS PRECOCITY_REPORT_FLAGS REPORT_FLAGS
 export STEERED := $(foreach name,$(STEERING),$(name) = $($(name));)
 
 YEARS = $(if $(START_YEAR),-s $(START_YEAR)) $(if $(END_YEAR),-e $(END_YEAR))
@@ -196,7 +197,7 @@ $(OUTPUT)/embeddings/base/manifest.json: Apply_Tuned_Model.py TuneEmbeddings.py 
 	$(APPLY) -m $(BASE_MODEL)
 
 $(OUTPUT)/embeddings/%/manifest.json: $(OUTPUT)/models/%/training.json Apply_Tuned_Model.py $(INPUTS) | $(READY)
-	$(APPLY) -m $(OUTPUT)/models/$*/final
+	$(APPLY) $(ADJUST_FLAGS) -m $(OUTPUT)/models/$*/final
 
 # ---- 5. precocity ---------------------------------------------------------------------------------------------------
 
@@ -243,7 +244,7 @@ $(EXPERIMENT)/$(1)-seed$(2)/training.json: $(OUTPUT)/$(if $(filter nopara,$(1)),
 
 $(EXPERIMENT)/$(1)-seed$(2)/embeddings/manifest.json: $(EXPERIMENT)/$(1)-seed$(2)/training.json $(HELD_OUT) \
     Apply_Tuned_Model.py | $(READY)
-	$$(APPLY) --held-out-of $(HELD_OUT) -m $(EXPERIMENT)/$(1)-seed$(2)/final
+	$$(APPLY) $(ADJUST_FLAGS) --held-out-of $(HELD_OUT) -m $(EXPERIMENT)/$(1)-seed$(2)/final
 endef
 $(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_run,$(set),$(seed)))))
 

@@ -45,6 +45,8 @@
 #TUNE_FLAGS = --epochs 3 --learning-rate 2e-5 --eval-fraction 0.2
 # The published settings instead: TUNE_FLAGS = --recipe replication
 #APPLY_FLAGS = --dtype float16
+# The tuned model's vectors as they come, not half centred and softly whitened (benchmarks/TUNING.md shows what that does).
+#ADJUST_FLAGS = --centre 0 --whiten 0
 
 # ---- precocity ----
 # Documents by the same author (the metadata's column author) and passages that share six words are left out.

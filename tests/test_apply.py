@@ -77,27 +77,47 @@ def test_soft_whitening_by_hand():
     vectors = adjust.unit_rows(vectors) @ turn
     fitted = adjust.fit(vectors)
     assert (np.diff(fitted["deviations"]) <= 0).all()
-    half = adjust.apply(fitted, vectors, "whiten", 0.5)
+    half = adjust.apply(fitted, vectors, 1, 0.5)
     raw = (vectors - vectors.mean(axis=0)) @ fitted["directions"]
-    np.testing.assert_allclose(half, adjust.unit_rows(raw / raw.std(axis=0) ** 0.5), atol=1e-4)
-    centred = adjust.apply(fitted, vectors, "centre", 0.5)
+    turned_back = (raw / raw.std(axis=0) ** 0.5) @ fitted["directions"].T
+    np.testing.assert_allclose(half, adjust.unit_rows(turned_back), atol=1e-4)
+    centred = adjust.apply(fitted, vectors, 1, 0)
     np.testing.assert_allclose(centred, adjust.unit_rows(vectors - vectors.mean(axis=0)), atol=1e-5)
-    # Turning by principal directions alone changes no cosine.
-    turned = adjust.apply(fitted, vectors, "whiten", 0.0)
-    np.testing.assert_allclose(turned[:50] @ turned[:50].T, centred[:50] @ centred[:50].T, atol=1e-4)
+    partly = adjust.apply(fitted, vectors, 0.5, 0.25)
+    raw = (vectors - 0.5 * vectors.mean(axis=0)) @ fitted["directions"]
+    turned_back = (raw / fitted["deviations"] ** 0.25) @ fitted["directions"].T
+    np.testing.assert_allclose(partly, adjust.unit_rows(turned_back), atol=1e-4)
 
 
 def test_an_adjustment_comes_with_the_model(run, tiny_encoder, tmp_path, capsys):
-    assert run("--adjust", "centre")[0] == 2 and "adjustment.safetensors does not exist" in capsys.readouterr().err
+    assert run("--centre", "1")[0] == 2 and "adjustment.safetensors does not exist" in capsys.readouterr().err
     _, folder = run()
     plain = corpus.read_embeddings(folder / "1910.parquet")[2]
     model = tmp_path / "model"
     shutil.copytree(tiny_encoder, model)
     adjust.save(adjust.fit(plain), model)
-    status, folder = run("--adjust", "centre", model=model)
+    status, folder = run("--centre", "1", model=model)
     found = corpus.read_embeddings(folder / "1910.parquet")[2]
     assert status == 0
     np.testing.assert_allclose(found, adjust.unit_rows(plain - plain.mean(axis=0)), atol=1e-4)
+
+
+def test_a_tuned_model_is_adjusted_unless_told_otherwise(run, tiny_encoder, tmp_path):
+    """As benchmarks/TUNING.md measures it; a model without an adjustment, the base, is left as it is."""
+    _, folder = run()
+    plain = corpus.read_embeddings(folder / "1910.parquet")[2]
+    model = tmp_path / "model"
+    shutil.copytree(tiny_encoder, model)
+    adjust.save(adjust.fit(plain), model)
+    _, folder = run(model=model)
+    found, settings = (
+        corpus.read_embeddings(folder / "1910.parquet")[2],
+        json.loads((folder / "manifest.json").read_text()),
+    )
+    np.testing.assert_allclose(found, adjust.apply(adjust.fit(plain), plain, 0.5, 0.25), atol=1e-4)
+    assert (settings["arguments"]["centre"], settings["arguments"]["whiten"]) == (0.5, 0.25)
+    _, folder = run("--centre", "0", "--whiten", "0", model=model)
+    np.testing.assert_allclose(corpus.read_embeddings(folder / "1910.parquet")[2], plain, atol=1e-6)
 
 
 def test_years_start_inclusive_end_exclusive(run):

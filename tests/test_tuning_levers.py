@@ -260,14 +260,14 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(word_corpus, tiny_en
         rows += [dict(zip(corpus.PAIR_COLUMNS, (*cells, *texts[i : i + 2], "successive"))) for i in (0, 4, 8)]
     corpus.write_pairs(tmp_path / "pairs.tsv", rows)
     words = ["-d", str(tmp_path / "pairs.tsv"), "-o", str(tmp_path / "grid"), "--base-model", str(tiny_encoder)]
-    words += [*word_corpus.flags, "--seeds", "0", "--variants", "default", "whitened ½"]
+    words += [*word_corpus.flags, "--seeds", "0", "--variants", "default", "not adjusted"]
     words += ["--tune-flags=--epochs 1 --batch-size 8", "--report-flags=--draws 20"]
     assert tuning_grid.main(words) == 0
     _, measured, differences = capsys.readouterr().out.strip().split("\n\n")
     names = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in (measured, differences)]
-    variants = ["default", "default, centred", "whitened ½", "whitened ½, centred"]
-    of_default, of_whitened = "default less base, centred", "whitened ½ less base, centred"
-    assert names == [["base", "base, centred", *variants], [of_default, of_whitened, "whitened ½ less default"]]
+    variants = ["default", "default, centred", "not adjusted", "not adjusted, centred"]
+    of_default, of_whitened = "default less base, centred", "not adjusted less base, centred"
+    assert names == [["base", "base, centred", *variants], [of_default, of_whitened, "not adjusted less default"]]
     models = {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}
     assert tuning_grid.main(words) == 0
     assert models == {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}

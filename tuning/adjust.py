@@ -36,14 +36,23 @@ def fit(vectors: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in found.items()}
 
 
-def apply(adjustment: dict[str, np.ndarray], vectors: np.ndarray, kind: str, power: float) -> np.ndarray:
-    """Return the vectors centred, and under "whiten" with each principal component divided by its standard deviation
-    to the `power`, as unit rows, float32. 0 is centring alone, 1 is whitening; in between soft whitening.
+def apply(adjustment: dict[str, np.ndarray], vectors: np.ndarray, centre: float, whiten: float) -> np.ndarray:
+    """Return the vectors less a share of the mean, each principal component divided by a power of its deviation.
+
+    Args:
+        vectors: (passages, dimensions).
+        centre: share of the mean that is subtracted: 0 none of it, 1 all.
+        whiten: the power: 0 leaves the components as they are, 1 is whitening, in between soft whitening.
+
+    Returns:
+        Unit rows, float32.
     """
-    centred = unit_rows(vectors.astype(np.float32)) - adjustment["mean"]
-    if kind == "whiten":
-        centred = centred @ (adjustment["directions"] * adjustment["deviations"] ** -power)
-    return unit_rows(centred).astype(np.float32)
+    shifted = unit_rows(vectors.astype(np.float32)) - np.float32(centre) * adjustment["mean"]
+    if whiten:
+        directions = adjustment["directions"]
+        # Turned back afterwards: cosines don't tell, but the dimensions stay what they were.
+        shifted = shifted @ (directions * adjustment["deviations"] ** -whiten) @ directions.T
+    return unit_rows(shifted).astype(np.float32)
 
 
 def save(adjustment: dict[str, np.ndarray], model_folder: Path) -> None:
@@ -59,7 +68,9 @@ def load(model_folder: str | Path) -> dict[str, np.ndarray]:
 
     path = Path(model_folder) / ADJUSTMENT
     if not path.exists():
-        raise InputError(f"{path} does not exist: --adjust is for models tuned by TuneEmbeddings.py; tune it again.")
+        raise InputError(
+            f"{path} does not exist: --centre and --whiten are for models tuned by TuneEmbeddings.py; tune it again."
+        )
     return load_file(path)
 
 
