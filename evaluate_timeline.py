@@ -41,16 +41,23 @@ def named_folders(items: list[str]) -> dict[str, list[str]]:
 
 
 def read_trainings(folders: dict[str, list[str]], paths: list[str]) -> dict[str, list[dict]]:
-    """Return the training records of each tuned NAME. InputError where there is not one for each folder."""
+    """Return the training records of each tuned NAME, each with what its embeddings were adjusted by.
+
+    Raises:
+        InputError: there is not one for each folder.
+    """
+    from evaluation.representations import read_manifest
+
     tuned = [(name, folder) for name, of_name in list(folders.items())[1:] for folder in of_name]
     if len(paths) != len(tuned):
         raise InputError(f"{len(paths)} --training for {len(tuned)} tuned folders; give one each, in their order.")
     trainings = defaultdict(list)
-    for (name, _), path in zip(tuned, paths):
+    for (name, folder), path in zip(tuned, paths):
         record = corpus.read_json(path)
         if "held_out_documents" not in record:
             raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
-        trainings[name].append(record)
+        arguments = read_manifest(folder)["arguments"]
+        trainings[name].append(record | {"adjusted": {key: arguments.get(key, 0) for key in ("centre", "whiten")}})
     return dict(trainings)
 
 

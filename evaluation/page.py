@@ -120,12 +120,16 @@ def training_html(name: str, trainings: list[dict]) -> str:
     kinds = ", ".join(f"{n} {category}" for category, n in counts["training_categories"].items())
     seeds = ", ".join(str(one["recipe"]["seed"]) for one in trainings)
     minutes = " + ".join(f"{one['seconds'] / 60:.1f}" for one in trainings)
+    centre, whiten = training["adjusted"]["centre"], training["adjusted"]["whiten"]
+    adjusted = (
+        f"less {centre:g} of the mean and whitened to the power {whiten:g}" if centre or whiten else "as they come"
+    )
     text = (
         f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs of "
         f"{counts['training_documents']} documents ({kinds}), {recipe['epochs']} epochs of batches of "
         f"{recipe['batch_size']}, learning rate {recipe['learning_rate']:g}, {training['steps']} steps on "
         f"{training['device']} in {training['precision']}, seed {seeds}, {minutes} "
-        f"minutes; {counts['held_out_documents']} documents held out."
+        f"minutes; {counts['held_out_documents']} documents held out; vectors {adjusted}."
     )
     return f"<p>{html.escape(text)}</p>"
 

@@ -34,13 +34,18 @@ class Run(NamedTuple):
     distance: np.ndarray
 
 
-def read_folder(folder: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Read all decades of an embedding folder: paperIds, passage numbers, vectors. InputError if not whole."""
+def read_manifest(folder: str) -> dict:
+    """Read an embedding folder's manifest. InputError where it has none, and so is not whole."""
     manifest = Path(folder) / corpus.MANIFEST
     if not manifest.exists():
         raise InputError(f"{manifest} does not exist: the folder is not complete; run Apply_Tuned_Model.py to its end.")
+    return corpus.read_json(manifest)
+
+
+def read_folder(folder: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Read all decades of an embedding folder: paperIds, passage numbers, vectors. InputError if not whole."""
     paper_ids, numbers, vectors = [], [], []
-    for record in corpus.read_json(manifest)["decades"]:
+    for record in read_manifest(folder)["decades"]:
         if record["passages"]:
             ids, chunk_numbers, decade_vectors = corpus.read_embeddings(Path(folder) / record["file"])
             paper_ids += ids

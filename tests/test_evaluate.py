@@ -265,11 +265,21 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
     assert measured["base"]["mrr_at_10"]["value"] and measured["base"]["timeline_rho_near"]["interval"]
     assert "My &lt;corpus&gt;" in page and "Weak &amp; small." in page
     assert "24 documents, 288 passages, 1900–1957; 8 documents held out" in page
+    assert "8 documents held out; vectors as they come." in page
     assert page.count("data:image/png;base64,") == 5 and not re.findall(r'(?:src|href)="(?!data:)', page)
     assert {path.name for path in (folder / "r").glob("*.png")} == {
         "scores.png", "heat_maps.png", "distance_by_gap.png", "maps.png", "loss.png"
     }  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "r").glob("*.png"))
+
+
+def test_the_page_tells_how_vectors_were_adjusted(evaluated):
+    folder, run = evaluated
+    manifest = corpus.read_json(folder / "tuned/manifest.json")
+    manifest["arguments"] |= {"centre": 0.5, "whiten": 0.25}
+    corpus.write_json(folder / "tuned/manifest.json", manifest)
+    assert run() == 0
+    assert "vectors less 0.5 of the mean and whitened to the power 0.25." in (folder / "r/report.html").read_text()
 
 
 def test_folders_of_different_passages_are_refused(evaluated, word_corpus, tiny_encoder, capsys):
