@@ -2,10 +2,10 @@
 
 Reads a pair table (paperId, year, anchor, positive, category), paraphrased where pairs are flagged for it.
 Tunes the base model with Multiple Negatives Ranking Loss, holding out whole documents, and scores it on their
-pairs before and after. Writes <outputdir>/final (loadable by SentenceTransformer), checkpoints beside it, and
-last <outputdir>/training.json: arguments, versions, counts, loss, scores, held-out documents. The defaults are
-explained in benchmarks/TUNING.md; --recipe replication has the published ones. No passage of the corpus goes into
-the model's folder.
+pairs before and after. Writes <outputdir>/final (loadable by SentenceTransformer; with it what Apply_Tuned_Model.py
+adjusts embeddings by), checkpoints beside it, and last <outputdir>/training.json: arguments, versions, counts, loss,
+scores, held-out documents. The defaults are explained in benchmarks/TUNING.md; --recipe replication has the published
+ones. No passage of the corpus goes into the model's folder.
 
 Told to stop by SIGUSR1 or SIGTERM (Slurm, before it ends a job) or Ctrl-C, it finishes the step, writes a
 checkpoint and <outputdir>/stopped.json and exits with status 75; --resume goes on from there. Under torchrun it
