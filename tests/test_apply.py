@@ -89,6 +89,17 @@ def test_soft_whitening_by_hand():
     np.testing.assert_allclose(partly, adjust.unit_rows(turned_back), atol=1e-4)
 
 
+def test_an_adjustment_fitted_on_few_passages_keeps_what_they_did_not_vary_in():
+    dice = np.random.default_rng(0)
+    few = np.zeros((10, 6))
+    few[:, :3] = dice.normal(size=(10, 3))
+    fitted = adjust.fit(few)
+    assert fitted["directions"].shape == (6, 3)
+    found = adjust.apply(fitted, np.eye(6), 0, 0.5)
+    np.testing.assert_allclose(found[3:] @ found[3:].T, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(found[3:, :3], 0, atol=1e-6)
+
+
 def test_an_adjustment_comes_with_the_model(run, tiny_encoder, tmp_path, capsys):
     assert run("--centre", "1")[0] == 2 and "adjustment.safetensors does not exist" in capsys.readouterr().err
     _, folder = run()
@@ -96,7 +107,7 @@ def test_an_adjustment_comes_with_the_model(run, tiny_encoder, tmp_path, capsys)
     model = tmp_path / "model"
     shutil.copytree(tiny_encoder, model)
     adjust.save(adjust.fit(plain), model)
-    status, folder = run("--centre", "1", model=model)
+    status, folder = run("--centre", "1", "--whiten", "0", model=model)
     found = corpus.read_embeddings(folder / "1910.parquet")[2]
     assert status == 0
     np.testing.assert_allclose(found, adjust.unit_rows(plain - plain.mean(axis=0)), atol=1e-4)
@@ -110,12 +121,10 @@ def test_a_tuned_model_is_adjusted_unless_told_otherwise(run, tiny_encoder, tmp_
     shutil.copytree(tiny_encoder, model)
     adjust.save(adjust.fit(plain), model)
     _, folder = run(model=model)
-    found, settings = (
-        corpus.read_embeddings(folder / "1910.parquet")[2],
-        json.loads((folder / "manifest.json").read_text()),
-    )
+    found = corpus.read_embeddings(folder / "1910.parquet")[2]
+    arguments = corpus.read_json(folder / "manifest.json")["arguments"]
     np.testing.assert_allclose(found, adjust.apply(adjust.fit(plain), plain, 0.5, 0.25), atol=1e-4)
-    assert (settings["arguments"]["centre"], settings["arguments"]["whiten"]) == (0.5, 0.25)
+    assert (arguments["centre"], arguments["whiten"]) == (0.5, 0.25)
     _, folder = run("--centre", "0", "--whiten", "0", model=model)
     np.testing.assert_allclose(corpus.read_embeddings(folder / "1910.parquet")[2], plain, atol=1e-6)
 

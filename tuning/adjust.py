@@ -13,7 +13,7 @@ from corpus import InputError
 
 ADJUSTMENT = "adjustment.safetensors"  # in the model's folder
 MOST_TEXTS = 5000  # fitted on so many: several times the dimensions
-SMALLEST = 1e-3  # of the largest standard deviation; directions below it are noise and left out
+SMALLEST = 1e-3  # of the largest standard deviation; what is below it is rounding, and no power of it is taken
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
@@ -49,9 +49,10 @@ def apply(adjustment: dict[str, np.ndarray], vectors: np.ndarray, centre: float,
     """
     shifted = unit_rows(vectors.astype(np.float32)) - np.float32(centre) * adjustment["mean"]
     if whiten:
-        directions = adjustment["directions"]
-        # Turned back afterwards: cosines don't tell, but the dimensions stay what they were.
-        shifted = shifted @ (directions * adjustment["deviations"] ** -whiten) @ directions.T
+        directions, scales = adjustment["directions"], adjustment["deviations"] ** np.float32(-whiten)
+        # Turned back afterwards: cosines don't tell, but the dimensions stay what they were. What no training passage
+        # varied in, as with fewer of them than dimensions, is kept and counts like the direction of least variance.
+        shifted = scales[-1] * shifted + (shifted @ directions) * (scales - scales[-1]) @ directions.T
     return unit_rows(shifted).astype(np.float32)
 
 
