@@ -41,8 +41,9 @@
 # ---- tuning and embedding ----
 # A name on the Hugging Face hub, or a folder.
 #BASE_MODEL = sentence-transformers/all-distilroberta-v1
-# With fewer than some hundred documents hold out more of them than the default 5%.
-#TUNE_FLAGS = --epochs 3 --learning-rate 2e-5 --eval-fraction 0.2
+# With fewer than some hundred documents hold out more of them than the default 5%, and with fewer than some thousand pairs
+# learn faster than by the default 5e-5 (benchmarks/TUNING.md).
+#TUNE_FLAGS = --eval-fraction 0.2 --learning-rate 1e-4 --batch-size 32
 # The published settings instead: TUNE_FLAGS = --recipe replication
 #APPLY_FLAGS = --dtype float16
 # The tuned model's vectors as they come, not half centred and softly whitened (benchmarks/TUNING.md shows what that does).
