@@ -100,11 +100,6 @@ def table(found: dict[str, dict], sign: str = "", minutes: dict[str, float] | No
     return "\n".join(lines)
 
 
-def differences(report: dict, names: list[str]) -> dict[str, dict]:
-    """Return the figures of each variant less the yardsticks, and less the first variant."""
-    return {f"{one['of']} less {one['less']}": one for one in report["differences"] if one["of"] in names}
-
-
 def parse_args(argv: list[str] | None = None):
     arguments = corpus.parser(__doc__, EXAMPLE)
     add = arguments.add_argument
@@ -142,7 +137,8 @@ def main(argv: list[str] | None = None) -> int:
     done(evaluate_timeline.main(words), "the comparison")
     print(f"Measured {time.strftime('%Y-%m-%d')}, seeds {args.seeds}, {args.tune_flags or 'default flags'}\n")
     report = corpus.read_json(folder / "report/evaluation.json")
-    print(table(report["measured"], minutes=minutes), table(differences(report, args.variants), "+"), sep="\n\n")
+    differences = {f"{one['of']} less {one['less']}": one for one in report["differences"]}
+    print(table(report["measured"], minutes=minutes), table(differences, "+"), sep="\n\n")
     return 0
 
 

@@ -83,6 +83,9 @@ def test_soft_whitening_by_hand():
     np.testing.assert_allclose(half, adjust.unit_rows(turned_back), atol=1e-4)
     centred = adjust.apply(fitted, vectors, 1, 0)
     np.testing.assert_allclose(centred, adjust.unit_rows(vectors - vectors.mean(axis=0)), atol=1e-5)
+    # Turning by principal directions and back alone changes no cosine.
+    turned = adjust.apply(fitted, vectors, 1, 1e-9)
+    np.testing.assert_allclose(turned[:50] @ turned[:50].T, centred[:50] @ centred[:50].T, atol=1e-4)
     partly = adjust.apply(fitted, vectors, 0.5, 0.25)
     raw = (vectors - 0.5 * vectors.mean(axis=0)) @ fitted["directions"]
     turned_back = (raw / fitted["deviations"] ** 0.25) @ fitted["directions"].T

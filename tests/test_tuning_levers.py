@@ -266,8 +266,8 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(word_corpus, tiny_en
     _, measured, differences = capsys.readouterr().out.strip().split("\n\n")
     names = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in (measured, differences)]
     variants = ["default", "default, centred", "not adjusted", "not adjusted, centred"]
-    of_default, of_whitened = "default less base, centred", "not adjusted less base, centred"
-    assert names == [["base", "base, centred", *variants], [of_default, of_whitened, "not adjusted less default"]]
+    of_default, of_plain = "default less base, centred", "not adjusted less base, centred"
+    assert names == [["base", "base, centred", *variants], [of_default, of_plain, "not adjusted less default"]]
     models = {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}
     assert tuning_grid.main(words) == 0
     assert models == {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}
