@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub's package, which reads it once
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of two threads each would wait for each other on two cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from openai_server import OpenAIServer

@@ -23,6 +23,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "cluster" in item.path.parts:
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("cluster"))  # one rig, in one process
 
 
 @pytest.fixture(scope="session")
