@@ -1,19 +1,13 @@
 """The corpora of the demo and the benchmarks: passages under the token limit, whole where the metadata is."""
 
 import io
-import sys
 import zipfile
-from pathlib import Path
-
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-for folder in ("demo", "benchmarks"):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / folder))
 
 import build_corpus
 import commons_corpus
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import corpus
 from corpus import InputError

@@ -2,21 +2,16 @@
 
 import json
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import tuning_grid
 from test_tune import command, pairs, weights  # noqa: F401
 
 import corpus
 import TuneEmbeddings as tune
 from tuning import batches, loss, split
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import tuning_grid
 
 # ---- the loss
 
