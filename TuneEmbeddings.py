@@ -456,7 +456,7 @@ def parse_args(argv: list[str] | None = None):
         choices=("mask", "exclude", "allow"),
         help=by_recipe("pairs of the anchor's document: no negatives, not in its batch, or as all", "same_document"),
     )
-    add("--batches", choices=("any", "decade"), help=by_recipe("decade: of pairs of one decade", "batches"))
+    add("--batches", choices=("any", "decade"), help=by_recipe("decade: costs the timeline", "batches"))
     add(
         "--symmetric",
         action=argparse.BooleanOptionalAction,
