@@ -50,6 +50,8 @@ VARIANTS = {
     "cached 128": ("--batch-size 128 --mini-batch-size 32", ""),
     "half the rate": ("--learning-rate 5e-5", ""),
     "twice the rate": ("--learning-rate 2e-4", ""),
+    "256 tokens": ("--max-seq-length 256", ""),
+    "256 tokens, recombine 1": ("--max-seq-length 256 --recombine 1", ""),
     "best epoch": ("--keep best", ""),
     "matryoshka": ("--matryoshka 384 192 96", ""),
     "replication": ("--recipe replication", ""),
