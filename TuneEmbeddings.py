@@ -118,6 +118,19 @@ def join_processes(device: str):
     return PartialState(cpu=device == "cpu")
 
 
+def leave_processes(state) -> None:
+    """Part the processes, all at the same point; what follows the training is one process's work.
+
+    A process that ends while still joined may be killed by SIGABRT as Python shuts down, its backend's threads holding
+    tensors (github.com/pytorch/pytorch/pull/179291): torchrun then calls a finished training failed.
+    """
+    from torch import distributed
+
+    state.wait_for_everyone()
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def check_batch(batch_size: int, pairs: int, processes: int) -> None:
     """Refuse a batch that several GPUs can't share evenly, or that is never full."""
     if processes > 1 and (batch_size % processes or pairs < batch_size):
@@ -551,8 +564,8 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], ...], stop: S
     model.max_seq_length = args.max_seq_length or own_length
     truncated = count_truncated(model, train_rows) if state.is_main_process else None
     steps = train(trainer, checkpoint, folder)
+    leave_processes(state)
     if callback.stopped:
-        state.wait_for_everyone()
         raise Stopped(f"stopped by {stop.received} after step {steps} of {trainer.state.max_steps}, checkpoint written")
     if not state.is_main_process:
         return
