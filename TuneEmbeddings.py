@@ -118,19 +118,6 @@ def join_processes(device: str):
     return PartialState(cpu=device == "cpu")
 
 
-def leave_processes(state) -> None:
-    """Part the processes, all at the same point; what follows the training is one process's work.
-
-    A process that ends while still joined may be killed by SIGABRT as Python shuts down, its backend's threads holding
-    tensors (github.com/pytorch/pytorch/pull/179291): torchrun then calls a finished training failed.
-    """
-    from torch import distributed
-
-    state.wait_for_everyone()
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
 def check_batch(batch_size: int, pairs: int, processes: int) -> None:
     """Refuse a batch that several GPUs can't share evenly, or that is never full."""
     if processes > 1 and (batch_size % processes or pairs < batch_size):
@@ -564,7 +551,10 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], ...], stop: S
     model.max_seq_length = args.max_seq_length or own_length
     truncated = count_truncated(model, train_rows) if state.is_main_process else None
     steps = train(trainer, checkpoint, folder)
-    leave_processes(state)
+    # What follows is one process's work. One that ends while still joined may be killed by SIGABRT as Python shuts down
+    # (github.com/pytorch/pytorch/pull/179291), and torchrun then calls a finished training failed.
+    state.wait_for_everyone()
+    state.destroy_process_group()
     if callback.stopped:
         raise Stopped(f"stopped by {stop.received} after step {steps} of {trainer.state.max_steps}, checkpoint written")
     if not state.is_main_process:

@@ -44,7 +44,6 @@ VARIANTS = {
     "recombine 1, whitened ¾": ("--recombine 1", "--whiten 0.75"),
     "recombine 3": ("--recombine 3", ""),
     "recombine 3, not adjusted": ("--recombine 3", "--centre 0 --whiten 0"),
-    "recombine 3, whitened ½": ("--recombine 3", "--whiten 0.5"),
     "recombine 3, allow": ("--recombine 3 --same-document allow", ""),
     "scale 40": ("--scale 40", ""),
     "cached 128": ("--batch-size 128 --mini-batch-size 32", ""),
