@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,26 @@ def rig():
         say = pytest.fail if os.environ.get("CLUSTER_TESTS") == "insist" else pytest.skip
         say(f"no real Slurm and sshd ({lacking} missing: tests/cluster/rig.sh install); make test-cluster insists")
     folder = Path(tempfile.mkdtemp(prefix="rig.", dir="/tmp"))  # the name has to be short: sockets
-    environment = {**os.environ, "RIG_PYTHON": sys.executable}
     try:
-        subprocess.run([RIG, "start", folder], check=True, env=environment)
+        start_rig(folder)
         yield folder
     finally:
         subprocess.run([RIG, "stop", folder])
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_rig(folder: Path):
+    """Start the rig in an empty folder; try twice, because in CI one of its daemons once did not come up."""
+    for _ in range(2):
+        started = subprocess.run(
+            [RIG, "start", folder], stderr=subprocess.PIPE, text=True, env={**os.environ, "RIG_PYTHON": sys.executable}
+        )
+        if started.returncode == 0:
+            return
+        warnings.warn(f"rig.sh start: exit code {started.returncode}: {started.stderr}", stacklevel=2)
+        shutil.rmtree(folder)
+        folder.mkdir()
+    pytest.fail(started.stderr, pytrace=False)  # in a few lines, which every test of the cluster repeats
 
 
 class User:
