@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "cluster" in item.path.parts:
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("cluster"))  # one rig, in one process
 
 
 @pytest.fixture(scope="session")
 def rig():
-    """Return the folder of a running rig."""
+    """Return the folder of a running rig; each process of make test has its own."""
     lacking = subprocess.run([RIG, "missing"], capture_output=True, text=True).stdout.strip()
     if os.geteuid() != 0:
         lacking = f"root {lacking}".strip()
@@ -38,25 +36,15 @@ def rig():
         say(f"no real Slurm and sshd ({lacking} missing: tests/cluster/rig.sh install); make test-cluster insists")
     folder = Path(tempfile.mkdtemp(prefix="rig.", dir="/tmp"))  # the name has to be short: sockets
     try:
-        start_rig(folder)
+        started = subprocess.run(
+            [RIG, "start", folder], stderr=subprocess.PIPE, text=True, env={**os.environ, "RIG_PYTHON": sys.executable}
+        )
+        if started.returncode:  # in a few lines, which every test of the cluster repeats
+            pytest.fail(started.stderr, pytrace=False)
         yield folder
     finally:
         subprocess.run([RIG, "stop", folder])
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def start_rig(folder: Path):
-    """Start the rig in an empty folder; try twice, because in CI one of its daemons once did not come up."""
-    for _ in range(2):
-        started = subprocess.run(
-            [RIG, "start", folder], stderr=subprocess.PIPE, text=True, env={**os.environ, "RIG_PYTHON": sys.executable}
-        )
-        if started.returncode == 0:
-            return
-        warnings.warn(f"rig.sh start: exit code {started.returncode}: {started.stderr}", stacklevel=2)
-        shutil.rmtree(folder)
-        folder.mkdir()
-    pytest.fail(started.stderr, pytrace=False)  # in a few lines, which every test of the cluster repeats
 
 
 class User:

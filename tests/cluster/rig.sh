@@ -55,20 +55,13 @@ missing() {
   echo "${lacking[*]-}"
 }
 
-# Below the ports that Linux gives to whoever asks for any (from 32768): the daemons bind seconds after the choice, and
-# the tests that run beside start servers all the time.
 free_ports() {  # COUNT
   python3 - "$1" <<'PYTHON'
-import random, socket, sys
-ports = random.sample(range(10000, 32768), 1000)
-held = []
-while len(held) < int(sys.argv[1]):
-    held.append(socket.socket())
-    try:
-        held[-1].bind(("", ports.pop()))
-    except OSError:
-        held.pop()
-print(*(s.getsockname()[1] for s in held))
+import socket, sys
+sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
+for s in sockets:
+    s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in sockets))
 PYTHON
 }
 
@@ -81,15 +74,16 @@ start_munge() {
     fail "munged does not start" "$rig/log/munged.err"
 }
 
+# A mariadbd that starts deletes the temporary tables of any other with the same TMPDIR, so each rig has its own.
 start_mariadb() {
-  clean mariadb-install-db --no-defaults --user=root --datadir="$rig/mariadb" --skip-test-db \
-    --auth-root-authentication-method=socket --auth-root-socket-user=root >"$rig/log/mariadb-install" 2>&1 ||
-    fail "mariadb-install-db failed" "$rig/log/mariadb-install"
-  clean setsid mariadbd --no-defaults --user=root --datadir="$rig/mariadb" --socket="$rig/mariadb.sock" \
-    --pid-file="$rig/pid/mariadbd" --skip-networking --innodb-flush-log-at-trx-commit=0 \
-    --innodb-lock-wait-timeout=900 >"$rig/log/mariadbd" 2>&1 </dev/null &
+  clean TMPDIR="$rig/mariadb-tmp" mariadb-install-db --no-defaults --user=root --datadir="$rig/mariadb" \
+    --skip-test-db --auth-root-authentication-method=socket --auth-root-socket-user=root \
+    >"$rig/log/mariadb-install" 2>&1 || fail "mariadb-install-db failed" "$rig/log/mariadb-install"
+  clean TMPDIR="$rig/mariadb-tmp" setsid mariadbd --no-defaults --user=root --datadir="$rig/mariadb" \
+    --socket="$rig/mariadb.sock" --pid-file="$rig/pid/mariadbd" --skip-networking \
+    --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 >"$rig/log/mariadbd" 2>&1 </dev/null &
   echo $! >"$rig/pid/mariadbd"
-  wait_for 60 "$rig/log/mariadbd" mariadbd mariadb --no-defaults --socket="$rig/mariadb.sock" -e 'SELECT 1'
+  wait_for 20 "$rig/log/mariadbd" mariadbd mariadb --no-defaults --socket="$rig/mariadb.sock" -e 'SELECT 1'
 }
 
 # linuxproc ends what descends from the job's shell. Cgroups, as on Delta, end also what has broken away from it: here
@@ -191,7 +185,7 @@ start_slurm() {
   # slurmdbd has no setting for the database's socket; the client library takes it from the environment.
   clean MYSQL_UNIX_PORT="$rig/mariadb.sock" slurmdbd 2>>"$rig/log/slurmdbd.err" ||
     fail "slurmdbd does not start" "$rig/log/slurmdbd.err"
-  wait_for 60 "$rig/log/slurmdbd" slurmdbd clean sacctmgr -n list cluster
+  wait_for 20 "$rig/log/slurmdbd" slurmdbd clean sacctmgr -n list cluster
   {
     clean sacctmgr -i add cluster delta
     for account in "${ACCOUNTS[@]}"; do clean sacctmgr -i add account "$account" Cluster=delta; done
@@ -199,8 +193,8 @@ start_slurm() {
   } >"$rig/log/sacctmgr" 2>&1 || fail "sacctmgr failed" "$rig/log/sacctmgr"
   clean slurmctld 2>>"$rig/log/slurmctld.err" || fail "slurmctld does not start" "$rig/log/slurmctld.err"
   clean slurmd 2>>"$rig/log/slurmd.err" || fail "slurmd does not start" "$rig/log/slurmd.err"
-  wait_for 60 "$rig/log/slurmctld" slurmctld clean scontrol ping
-  wait_for 60 "$rig/log/slurmd" "the node" node_is_idle
+  wait_for 15 "$rig/log/slurmctld" slurmctld clean scontrol ping
+  wait_for 15 "$rig/log/slurmd" "the node" node_is_idle
 }
 
 node_is_idle() {
@@ -281,7 +275,7 @@ Host $name
   ControlPersist 8h
   ConnectTimeout 10
 CONF
-  wait_for 60 "$rig/log/sshd-$name" "sshd $name" ssh -F "$rig/ssh_config" -S none -o BatchMode=yes "$name" true
+  wait_for 10 "$rig/log/sshd-$name" "sshd $name" ssh -F "$rig/ssh_config" -S none -o BatchMode=yes "$name" true
 }
 
 start() {
@@ -295,7 +289,7 @@ start() {
   up=
   trap 'if [[ ! $up ]]; then stop "$rig"; fi' EXIT
   umask 022
-  mkdir -p "$rig"/{pid,log,slurmctld,slurmd,mariadb,delta/home,campus/home} /run/sshd
+  mkdir -p "$rig"/{pid,log,slurmctld,slurmd,mariadb,mariadb-tmp,delta/home,campus/home} /run/sshd
   read -ra ports < <(free_ports 5)
 
   write_module
