@@ -86,9 +86,11 @@ class Encoder:
         self.cut = 0  # passages as long as the model reads, or longer
 
     def load(self):
-        """Load the model onto the device; InputError where the path holds none."""
+        """Load the model onto the device, once; InputError where the path holds none."""
         from tuning import adjust
 
+        if self.model is not None:
+            return
         device = pick_device(self.args.device)
         precision = pick_inference_precision(self.args.precision, device)
         self.model = load_model("-m", self.args.modelpath, device)
@@ -112,8 +114,7 @@ class Encoder:
 
         from tuning import adjust
 
-        if self.model is None:
-            self.load()
+        self.load()
         vectors = []
         for start in range(0, len(texts), SLICE):
             part = texts[start : start + SLICE]
@@ -139,7 +140,10 @@ def pick_inference_precision(requested: str, device: str) -> str:
 def settings_of(args) -> dict:
     """Return what a decade's vectors depend on beside its texts."""
     names = ("format", "dtype", "precision", "max_seq_length", "centre", "whiten", "limit")
-    return {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
+    settings = {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
+    if args.held_out_of:
+        settings["held_out_of"] = held_out_digest(args.held_out_of)
+    return settings
 
 
 def read_if_there(path: Path) -> dict:
@@ -163,16 +167,18 @@ def asked_for(decade: int, args) -> bool:
 
 
 def check_folder(folder: Path, args, settings: dict) -> None:
-    """Refuse to mix vectors of two models or formats in one folder, or to put a trial in place of whole decades."""
+    """Refuse to mix vectors of two models or formats in one folder, or to put a part in place of whole decades."""
     for decade, record in read_records(folder).items():
-        differs = [name for name, value in settings.items() if record.get(name) != value]
+        differs = [name for name in {**settings, "held_out_of": None} if record.get(name) != settings.get(name)]
         if differs and not asked_for(decade, args):
             raise InputError(
                 f"{folder} holds the {decade}s made with another {differs[0]}; choose another -o, delete the folder or "
                 "embed these years too."
             )
-        if args.limit and record["limit"] is None:
-            raise InputError(f"{folder} holds whole decades; give a trial with --limit an -o of its own.")
+        is_part = record["limit"] is not None or "held_out_of" in record
+        if (args.limit or args.held_out_of) and not is_part:
+            flag = "--limit" if args.limit else "--held-out-of"
+            raise InputError(f"{folder} holds whole decades; give a trial with {flag} an -o of its own.")
 
 
 def plan_decade(decade: int, documents: list[Document], chunks, args, settings: dict) -> tuple[dict, tuple]:
@@ -207,15 +213,24 @@ def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encode
     if is_done(folder, record, before):
         log.info("%s: there already, made from the same texts by the same model", target)
         return
+    if before.get("passages") and not texts:
+        raise InputError(
+            f"{chunks.root} has no passage of the {decade}s, but {target} holds {before['passages']}: check -r "
+            f"and its disk; if the documents are really gone, delete {record_file} and run again."
+        )
+    if texts:
+        encoder.load()  # what can be refused is refused before anything is touched
     (folder / corpus.MANIFEST).unlink(missing_ok=True)  # from here on the folder isn't whole
-    record_file.unlink(missing_ok=True)
     if texts:
         cut_before = encoder.cut
         vectors = encoder.encode(texts, progress)
         cut = encoder.cut - cut_before
         record |= {"dimensions": int(vectors.shape[1]), "computed": encoder.computed, "passages_at_the_limit": cut}
+        record_file.unlink(missing_ok=True)
         corpus.write_embeddings(target, paper_ids, numbers, vectors)
-    if before and (before["file"] != target.name or not texts):
+    else:
+        target.unlink(missing_ok=True)  # without a record it is nobody's
+    if before and before["file"] != target.name:
         (folder / before["file"]).unlink(missing_ok=True)
     corpus.write_json(
         record_file, record | {"oddities": oddities, "bytes": file_size(target), "sha256": corpus.file_digest(target)}
@@ -332,6 +347,12 @@ def with_adjustment(args):
         if getattr(args, name) is None:
             setattr(args, name, usual if has_one else 0.0)
     return args
+
+
+def held_out_digest(path: str) -> str:
+    """Return a SHA-256 of which documents a training held out."""
+    held = sorted(corpus.read_json(path).get("held_out_documents", ()))
+    return hashlib.sha256("\n".join(held).encode()).hexdigest()
 
 
 def held_out_only(documents: list[Document], path: str) -> list[Document]:

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import Apply_Tuned_Model as apply
 import corpus
@@ -209,6 +210,64 @@ def test_a_trial_never_takes_the_place_of_whole_decades(run, capsys):
     before = files(folder)
     assert run("--limit", "5")[0] == 2 and files(folder) == before
     assert "give a trial with --limit an -o of its own" in capsys.readouterr().err
+
+
+def every_file(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("flags", [("-r", "EMPTY"), ("-r", "EMPTY", "--decade", "1910"), ("-m", "no/such-model")])
+def test_what_is_refused_touches_nothing_that_is_finished(run, tmp_path, capsys, flags):
+    """An unmounted disk, a folder of another corpus, a slip in the model's name."""
+    (tmp_path / "EMPTY").mkdir()
+    _, folder = run()
+    before = every_file(folder)
+    assert run(*(str(tmp_path / word) if word == "EMPTY" else word for word in flags))[0] == 2
+    assert every_file(folder) == before
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert ("has no passage of the 19" in said and "check -r" in said) or "no/such-model can't be loaded" in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_a_device_that_is_not_there_touches_nothing_that_is_finished(run, word_corpus):
+    _, folder = run()
+    (word_corpus.chunks / "doc05.txt").write_text("0\tw1 w2 w3\n")
+    before = every_file(folder)
+    assert run("--device", "cuda")[0] == 2 and every_file(folder) == before
+
+
+def test_one_empty_decade_is_not_put_in_place_of_a_full_one(run, word_corpus, capsys):
+    """What lies on another disk than the rest, or was moved away by mistake."""
+    _, folder = run()
+    for name in ("doc04", "doc05", "doc06", "doc07"):
+        (word_corpus.chunks / f"{name}.txt").unlink()
+    before = every_file(folder)
+    assert run()[0] == 2 and every_file(folder) == before
+    assert (
+        "has no passage of the 1910s" in (said := capsys.readouterr().err) and "1910.parquet holds 48: check -r" in said
+    )
+    (folder / "decades/1910.json").unlink()  # as the sentence says
+    assert run()[0] == 0 and json.loads((folder / "manifest.json").read_text())["passages"] == 5 * 48
+
+
+def test_held_out_documents_never_take_the_place_of_whole_decades(run, tmp_path, capsys):
+    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc02", "doc21"]})
+    held_out = ("--held-out-of", str(tmp_path / "training.json"))
+    _, folder = run()
+    before = every_file(folder)
+    assert run(*held_out)[0] == 2 and every_file(folder) == before
+    assert "give a trial with --held-out-of an -o of its own" in capsys.readouterr().err
+
+
+def test_the_held_out_documents_of_another_training_are_embedded_anew(run, tmp_path):
+    held_out = ("--held-out-of", str(tmp_path / "training.json"))
+    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc02", "doc21"]})
+    _, folder = run(*held_out)
+    before = every_file(folder)
+    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc21", "doc02"], "seed": 1})
+    assert run(*held_out)[0] == 0 and every_file(folder)[folder / "1900.parquet"] == before[folder / "1900.parquet"]
+    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc01", "doc22"]})
+    assert run(*held_out)[0] == 0 and corpus.read_embeddings(folder / "1900.parquet")[0] == ["doc01"] * 12
 
 
 def test_decades_that_left_the_metadata_leave_the_manifest(run, word_corpus, caplog):
