@@ -285,6 +285,23 @@ def test_a_folder_with_a_model_of_unknown_settings_is_left_alone(pairs, tiny_enc
     assert (folder / "checkpoint-7/model.safetensors").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_stopped_before_its_first_step_can_begin_again(pairs, tiny_encoder, tmp_path, number):
+    folder = tmp_path / "model"
+    flags = command(pairs, tiny_encoder, folder, "--resume")
+    running = subprocess.Popen(
+        [sys.executable, "TuneEmbeddings.py", *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    for line in running.stderr:
+        if "documents held out" in line:  # the pairs are read, the model is not loaded
+            running.send_signal(number)
+            break
+    running.stderr.read()
+    assert running.wait() == tune.EXIT_STOPPED and (folder / "stopped.json").exists()
+    assert tune.main(flags) == 0
+    assert (folder / "training.json").exists() and not (folder / "stopped.json").exists()
+
+
 def test_overwrite_deletes_nothing_before_the_base_model_is_loaded(trained, capsys):
     folder, table = trained
     assert tune.main(command(table, "no/such-model", folder, "--overwrite")) == 2

@@ -24,7 +24,8 @@ def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> b
     if overwrite:
         return False
     if not (folder / RECIPE).exists():
-        if earlier_products(folder):
+        # A training stopped before its first step has left nothing but the word that it was.
+        if set(earlier_products(folder)) - {folder / STOPPED}:
             raise InputError(f"{folder} holds a model of unknown settings; choose another -o, or --overwrite it.")
         return False
     before = corpus.read_json(folder / RECIPE)
