@@ -95,22 +95,24 @@ def make_year(year: int, folder: Folder, left_out: Exclusions, args, arithmetic)
     if is_done(planned, place):
         log.info("%d: there already, made from the same inputs", year)
         return
-    for path in (manifest_path(args), table_path(args), place.record):  # from here on the table isn't whole
-        path.unlink(missing_ok=True)
     folder.expect(year - WINDOW)  # the first to be compared with: two cores read two decades
     centre = folder.year(year)
     in_metadata = folder.of_year(year)
     facts = {"documents": 0, "passages": 0, "without_embeddings": in_metadata, "with_gaps": []}
+    if centre is not None:
+        found = compare_window(folder, centre, left_out, arithmetic, args.drop_identical)
+        triples = triples_of(found.means)
+        facts = facts_of(centre, in_metadata, found, triples)
+    # All that could be refused is read and compared; from here on the table isn't whole.
+    for path in (manifest_path(args), table_path(args), place.record):
+        path.unlink(missing_ok=True)
     place.table.parent.mkdir(parents=True, exist_ok=True)
     if centre is None:
         corpus.write_lines(place.table, [])
         place.passages.unlink(missing_ok=True)
     else:
-        found = compare_window(folder, centre, left_out, arithmetic, args.drop_identical)
-        triples = triples_of(found.means)
         corpus.write_lines(place.table, document_lines(centre, triples))
         write_passages(place.passages, centre, triples)
-        facts = facts_of(centre, in_metadata, found, triples)
     seconds = round(time.time() - started, 2)
     sums = [corpus.file_digest(place.table), corpus.file_digest(place.passages)]
     corpus.write_json(place.record, planned | facts | {"seconds": seconds, "sha256": sums})

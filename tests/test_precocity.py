@@ -419,6 +419,15 @@ def test_a_year_that_is_there_is_not_made_again_and_the_table_is_replaced(dense,
     assert dense.table() == first
 
 
+def test_what_is_refused_touches_nothing_that_is_finished(dense, capsys):
+    assert dense.run("-s", 1900, "-e", 1902) == 0
+    spoil(dense, put(4, math.nan))
+    before = {path: path.read_bytes() for path in dense.out.rglob("*") if path.is_file()}
+    assert dense.run("-s", 1900, "-e", 1902) == 2
+    assert {path: path.read_bytes() for path in dense.out.rglob("*") if path.is_file()} == before
+    assert "holds NaN or infinity" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "remade"),
     [
