@@ -20,7 +20,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import corpus
-from corpus import ChunkFolder, Document, InputError, log
+import script
+from corpus import ChunkFolder, Document
+from script import InputError, log
 from TuneEmbeddings import autocasting, check_length, load_model, pick_device, pick_precision
 
 EXAMPLE = (
@@ -47,7 +49,7 @@ def model_digest(folder: str) -> str:
     files = sorted(p for p in Path(folder).rglob("*") if p.is_file() and p.name != "README.md")
     for path in files:
         digest.update(str(path.relative_to(folder)).encode())
-        digest.update(bytes.fromhex(corpus.file_digest(path)))
+        digest.update(bytes.fromhex(script.file_digest(path)))
     return digest.hexdigest() if files else hashlib.sha256(folder.encode()).hexdigest()
 
 
@@ -149,7 +151,7 @@ def settings_of(args) -> dict:
 def read_if_there(path: Path) -> dict:
     """Return a record; an empty one where there is none, or another task has just taken it away."""
     try:
-        return corpus.read_json(path)
+        return script.read_json(path)
     except FileNotFoundError:
         return {}
 
@@ -232,8 +234,8 @@ def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encode
         target.unlink(missing_ok=True)  # without a record it is nobody's
     if before and before["file"] != target.name:
         (folder / before["file"]).unlink(missing_ok=True)
-    corpus.write_json(
-        record_file, record | {"oddities": oddities, "bytes": file_size(target), "sha256": corpus.file_digest(target)}
+    script.write_json(
+        record_file, record | {"oddities": oddities, "bytes": file_size(target), "sha256": script.file_digest(target)}
     )
 
 
@@ -282,7 +284,7 @@ def write_manifest(folder: Path, args, started: float, done) -> bool:
             "oddities": dict(oddities),
             "decades": records,
         }
-        corpus.write_json(folder / corpus.MANIFEST, corpus.run_record(args, started, **facts))
+        script.write_json(folder / corpus.MANIFEST, script.run_record(args, started, **facts))
     for decade in found.keys() - {record["decade"] for record in records}:
         log.warning("the metadata has no document of the %ds any more; manifest.json leaves them out", decade)
     return True
@@ -296,11 +298,11 @@ def decade(text: str) -> int:
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     arguments.add_argument(
         "-m", "--modelpath", required=True, metavar="MODEL", help="folder, or name on the Hugging Face hub"
     )
-    corpus.add_corpus_arguments(arguments)
+    script.add_corpus_arguments(arguments)
     arguments.add_argument("-o", "--outputpath", required=True, metavar="FOLDER", help="where the decades' files go")
     arguments.add_argument("--decade", type=decade, metavar="YEAR", help="only the decade of this first year")
     how = arguments.add_argument_group("how")
@@ -314,22 +316,22 @@ def parse_args(argv: list[str] | None = None):
     )
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one")
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
-    add("--batch-size", type=corpus.positive_int, default=BATCH_SIZE, help="passages (default %(default)s)")
-    add("--max-seq-length", type=corpus.positive_int, metavar="TOKENS", help="cut passages here (default the model's)")
+    add("--batch-size", type=script.positive_int, default=BATCH_SIZE, help="passages (default %(default)s)")
+    add("--max-seq-length", type=script.positive_int, metavar="TOKENS", help="cut passages here (default the model's)")
     add(
         "--centre",
-        type=corpus.fraction,
+        type=script.fraction,
         metavar="SHARE",
         help=f"subtract so much of the mean training passage (default {CENTRE} if the model has one, else 0)",
     )
     add(
         "--whiten",
-        type=corpus.fraction,
+        type=script.fraction,
         metavar="POWER",
         help=f"divide components by their deviation to this power (default {WHITEN} if the model has them, else 0)",
     )
     add("--check", action="store_true", help="check metadata, chunk files and output folder; embed nothing")
-    add("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: only so many documents")
+    add("--limit", type=script.positive_int, metavar="DOCUMENTS", help="a trial: only so many documents")
     add(
         "--held-out-of",
         metavar="JSON",
@@ -351,23 +353,23 @@ def with_adjustment(args):
 
 def held_out_digest(path: str) -> str:
     """Return a SHA-256 of which documents a training held out."""
-    held = sorted(corpus.read_json(path).get("held_out_documents", ()))
+    held = sorted(script.read_json(path).get("held_out_documents", ()))
     return hashlib.sha256("\n".join(held).encode()).hexdigest()
 
 
 def held_out_only(documents: list[Document], path: str) -> list[Document]:
     """Return the documents that a training held out. InputError where there are none of them."""
-    held = set(corpus.read_json(path).get("held_out_documents", ()))
+    held = set(script.read_json(path).get("held_out_documents", ()))
     kept = [document for document in documents if document.paper_id in held]
     if not kept:
         raise InputError(f"{path} names no document of the metadata as held out; pass a training.json of this corpus.")
     return kept
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = with_adjustment(parse_args(argv)), time.time()
-    corpus.log_settings(args)
+    script.log_settings(args)
     documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
     corpus.log_skipped(documents, skipped)
     if args.held_out_of:

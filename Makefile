@@ -86,7 +86,7 @@ export STEERED := $(foreach name,$(STEERING),$(name) = $($(name));)
 
 YEARS = $(if $(START_YEAR),-s $(START_YEAR)) $(if $(END_YEAR),-e $(END_YEAR))
 CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS) $(CORPUS_FLAGS)
-INPUTS = $(METADATA) $(OUTPUT)/settings.txt corpus.py
+INPUTS = $(METADATA) $(OUTPUT)/settings.txt corpus.py script.py
 # Made on the way to another target, and kept.
 .PRECIOUS: $(OUTPUT)/pairs/para%.tsv $(OUTPUT)/paraphrased/%.tsv $(OUTPUT)/models/%/training.json \
   $(OUTPUT)/embeddings/%/manifest.json $(OUTPUT)/precocity/%/manifest.json
@@ -161,7 +161,7 @@ paraphrase: $(PARAPHRASED) ## Have the flagged cells paraphrased (OPENAI_API_KEY
 	@$(if $(PARAPHRASED),:,echo "TRAIN=nopara has nothing to paraphrase")
 
 # The journal beside the table holds what was paid for. It is no target, so make never deletes it.
-$(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py $(OUTPUT)/pairs/%.tsv $(wildcard paraphrase/*.py) prompts.toml corpus.py \
+$(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py $(OUTPUT)/pairs/%.tsv $(wildcard paraphrase/*.py) prompts.toml corpus.py script.py \
     | $(READY)
 	$(PARAPHRASER) $(call PARAPHRASE,$*)
 
@@ -178,7 +178,7 @@ paraphrase-batch: $(PARAPHRASED:$(OUTPUT)/paraphrased/%=$(OUTPUT)/pairs/%) ## At
 
 train-local: $(OUTPUT)/models/$(TRAIN)/training.json ## Tune the base model on this machine (TRAIN=para10|para20|nopara).
 
-TUNING = TuneEmbeddings.py $(wildcard tuning/*.py) corpus.py
+TUNING = TuneEmbeddings.py $(wildcard tuning/*.py) corpus.py script.py
 TUNE = $(PYTHON) TuneEmbeddings.py -d $< -o $(@D) --base-model $(BASE_MODEL) --seed $(SEED) --resume $(TUNE_FLAGS)
 
 $(OUTPUT)/models/nopara/training.json: $(OUTPUT)/pairs/nopara.tsv $(TUNING) | $(READY)

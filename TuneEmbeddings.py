@@ -25,7 +25,8 @@ from collections import Counter
 from pathlib import Path
 
 import corpus
-from corpus import InputError, log
+import script
+from script import InputError, log
 from tuning.folder import (
     STOPPED,
     WHOLE,
@@ -173,7 +174,7 @@ def recipe_of(args) -> dict:
     """Return all that decides what the model becomes; a checkpoint is continued only under the same recipe."""
     names = ("base_model", *RECIPES["default"], "mini_batch_size", "scale", "matryoshka", "max_seq_length", "prompt")
     names += ("precision", "limit", "eval_fraction", "split_seed", "hold_out_by", "seed")
-    return {"pairs_sha256": corpus.file_digest(args.datasource), **{name: getattr(args, name) for name in names}}
+    return {"pairs_sha256": script.file_digest(args.datasource), **{name: getattr(args, name) for name in names}}
 
 
 # ---------------------------------------------------------------- training
@@ -387,7 +388,7 @@ def follow_training(started: float, stop: StopSignals, is_main: bool, best: Best
                 distributed.barrier()  # each process writes its own random state
             whole = Path(arguments.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
             if is_main:
-                corpus.write_json(whole, {"step": state.global_step, "seconds": time.time() - started})
+                script.write_json(whole, {"step": state.global_step, "seconds": time.time() - started})
 
     return FollowTraining()
 
@@ -424,22 +425,22 @@ def counts_of(train_rows: list[dict], held_rows: list[dict]) -> dict:
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     arguments.add_argument("-d", "--datasource", required=True, metavar="TSV", help="pair table, paraphrased")
     arguments.add_argument("-o", "--outputdir", required=True, metavar="FOLDER", help="where the model goes")
     recipe = arguments.add_argument_group("recipe")
     add = recipe.add_argument
     add("--recipe", choices=RECIPES, default="default", help="replication: the published settings")
     add("--base-model", default=BASE_MODEL, metavar="MODEL", help="folder or hub name (default %(default)s)")
-    add("--epochs", type=corpus.positive_int, help=by_recipe("times that every pair is seen", "epochs"))
+    add("--epochs", type=script.positive_int, help=by_recipe("times that every pair is seen", "epochs"))
     add(
         "--batch-size",
-        type=corpus.positive_int,
+        type=script.positive_int,
         help=by_recipe("pairs; the others' positives are an anchor's negatives", "batch_size"),
     )
     add(
         "--mini-batch-size",
-        type=corpus.positive_int,
+        type=script.positive_int,
         metavar="PAIRS",
         help="embed so many pairs of the batch at a time: batches larger than memory, a third more arithmetic",
     )
@@ -465,14 +466,14 @@ def parse_args(argv: list[str] | None = None):
     add("--scale", type=float, default=20.0, help="factor of the cosines in the loss (default %(default)s)")
     add(
         "--matryoshka",
-        type=corpus.positive_int,
+        type=script.positive_int,
         nargs="+",
         metavar="DIMENSIONS",
         help="train these first dimensions to serve alone, e.g. 768 256 128",
     )
     add(
         "--max-seq-length",
-        type=corpus.positive_int,
+        type=script.positive_int,
         metavar="TOKENS",
         help="cut passages here in training (default the model's)",
     )
@@ -482,12 +483,12 @@ def parse_args(argv: list[str] | None = None):
     add("--keep", choices=("last", "best"), help=by_recipe("epoch; best: by documents set aside for that", "keep"))
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--seed", type=int, default=0, help="of the batches and dropout (default %(default)s)")
-    add("--limit", type=corpus.positive_int, metavar="PAIRS", help="a trial: train on so many pairs")
+    add("--limit", type=script.positive_int, metavar="PAIRS", help="a trial: train on so many pairs")
     held = arguments.add_argument_group("held-out documents")
     add = held.add_argument
     add(
         "--eval-fraction",
-        type=corpus.fraction,
+        type=script.fraction,
         default=0.05,
         metavar="SHARE",
         help="of documents (default %(default)s)",
@@ -499,7 +500,7 @@ def parse_args(argv: list[str] | None = None):
     run.add_argument(
         "--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one"
     )
-    run.add_argument("--save-steps", type=corpus.positive_int, metavar="STEPS", help="checkpoint (default each epoch)")
+    run.add_argument("--save-steps", type=script.positive_int, metavar="STEPS", help="checkpoint (default each epoch)")
     run.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint, if there is one")
     run.add_argument("--check", action="store_true", help="check pairs, base model and output folder; train nothing")
     run.add_argument("--overwrite", action="store_true", help="delete what an earlier training left in -o")
@@ -537,7 +538,7 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], ...], stop: S
     checkpoint = newest_whole_checkpoint(folder)
     if checkpoint:
         log.info("going on from %s", checkpoint)
-        started -= corpus.read_json(checkpoint / WHOLE)["seconds"]  # the record tells the time of all runs together
+        started -= script.read_json(checkpoint / WHOLE)["seconds"]  # the record tells the time of all runs together
 
     autocast = autocasting(device, precision)
     evaluator = binary_evaluator(held_rows, args.split_seed) if held_rows and state.is_main_process else None
@@ -583,17 +584,17 @@ def tune(args, folder: Path, recipe: dict, rows: tuple[list[dict], ...], stop: S
         "loss_curve": loss_curve(trainer.state.log_history),
         "held_out_documents": sorted({row["paperId"] for row in held_rows}),
     }
-    corpus.write_json(folder / corpus.TRAINING_RECORD, corpus.run_record(args, started, **facts))
+    script.write_json(folder / corpus.TRAINING_RECORD, script.run_record(args, started, **facts))
     log.info("%d steps; the model is in %s", steps, folder / "final")
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     folder = Path(args.outputdir)
     with StopSignals() as stop:
         try:
-            corpus.log_settings(args)
+            script.log_settings(args)
             rows = read_training_pairs(args.datasource, args.limit)
             train_rows, validation_rows, held_rows = split_rows(args, rows)
             counts = counts_of(train_rows, held_rows)
@@ -614,8 +615,8 @@ def main(argv: list[str] | None = None) -> int:
                 return 0
             tune(args, folder, recipe, (train_rows, validation_rows, held_rows), stop)
         except Stopped as where:
-            if corpus.is_main_process():
-                corpus.write_json(folder / STOPPED, {"signal": stop.received, "where": str(where)})
+            if script.is_main_process():
+                script.write_json(folder / STOPPED, {"signal": stop.received, "where": str(where)})
             log.warning("%s; the same command with --resume goes on", where)
             return EXIT_STOPPED
     return 0

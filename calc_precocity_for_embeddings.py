@@ -25,13 +25,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import corpus
-from corpus import Document, InputError, log
+import script
+from corpus import Document
 from precocity import exclusions
 from precocity.arithmetic import FRACTIONS, pick_arithmetic
 from precocity.comparison import CHECKED_ROWS, FILTERS, OFFSETS, RADII, WINDOW, Comparison, compare_window
 from precocity.embeddings import MEMORY, Folder, Year
 from precocity.exclusions import Exclusions
 from precocity.values import COLUMNS, Triples, document_lines, triples_of
+from script import InputError, log
 
 EXAMPLE = "python calc_precocity_for_embeddings.py -m metadata.tsv -d embeddings/para10 -s 1900 -e 2010 -o precocity"
 
@@ -81,12 +83,12 @@ def plan_year(year: int, folder: Folder, left_out: Exclusions, args) -> dict:
 def is_done(planned: dict, place: Places) -> bool:
     """Tell whether a year is there, whole, made from the planned inputs with the planned settings."""
     try:
-        record = corpus.read_json(place.record)
+        record = script.read_json(place.record)
     except FileNotFoundError:
         return False
     if not planned.items() <= record.items():
         return False
-    return record["sha256"] == [corpus.file_digest(place.table), corpus.file_digest(place.passages)]
+    return record["sha256"] == [script.file_digest(place.table), script.file_digest(place.passages)]
 
 
 def make_year(year: int, folder: Folder, left_out: Exclusions, args, arithmetic) -> None:
@@ -108,14 +110,14 @@ def make_year(year: int, folder: Folder, left_out: Exclusions, args, arithmetic)
         path.unlink(missing_ok=True)
     place.table.parent.mkdir(parents=True, exist_ok=True)
     if centre is None:
-        corpus.write_lines(place.table, [])
+        script.write_lines(place.table, [])
         place.passages.unlink(missing_ok=True)
     else:
-        corpus.write_lines(place.table, document_lines(centre, triples))
+        script.write_lines(place.table, document_lines(centre, triples))
         write_passages(place.passages, centre, triples)
     seconds = round(time.time() - started, 2)
-    sums = [corpus.file_digest(place.table), corpus.file_digest(place.passages)]
-    corpus.write_json(place.record, planned | facts | {"seconds": seconds, "sha256": sums})
+    sums = [script.file_digest(place.table), script.file_digest(place.passages)]
+    script.write_json(place.record, planned | facts | {"seconds": seconds, "sha256": sums})
     log.info("%d: %d documents, %d passages, %.3g pairs, %.1f s", year, facts["documents"], facts["passages"],
              facts.get("pairs", 0), seconds)  # fmt: skip
 
@@ -156,7 +158,7 @@ def write_passages(path: Path, centre: Year, triples: Triples) -> None:
         columns[name] = pa.DictionaryArray.from_arrays(pa.array(of_kind), pa.array(values)).dictionary_decode()
     flat = triples.values.reshape(-1, 3).astype("float32")
     columns |= {name: flat[:, i] for i, name in enumerate(("precocity", "novelty", "transience"))}
-    with corpus.replacing(path) as beside:
+    with script.replacing(path) as beside:
         parquet.write_table(pa.table(columns), beside, compression="zstd")
 
 
@@ -176,7 +178,7 @@ def merge(args, years: list[int], planned: dict[int, dict], started: float) -> N
     if missing:
         log.info("%d of %d years are left to other tasks; the last of them writes the table", len(missing), len(years))
         return
-    records = [corpus.read_json(places(args, year).record) for year in years]
+    records = [script.read_json(places(args, year).record) for year in years]
     header = "\t".join(COLUMNS) + "\n"
 
     def lines():
@@ -185,13 +187,13 @@ def merge(args, years: list[int], planned: dict[int, dict], started: float) -> N
             with open(places(args, year).table, encoding="utf-8", newline="") as table:
                 yield from table
 
-    written = corpus.write_lines(table_path(args), lines()) - 1
+    written = script.write_lines(table_path(args), lines()) - 1
     log_oddities(records)
     names = ("documents", "passages", "pairs", "identical_pairs", "passages_listed_not_found")
     facts = {name: sum(record.get(name, 0) for record in records) for name in names}
     facts |= {"table": table_path(args).name, "lines": written}
     facts |= {"float32_difference": max(record.get("float32_difference", 0) for record in records)}
-    corpus.write_json(manifest_path(args), corpus.run_record(args, started, **facts, years=records))
+    script.write_json(manifest_path(args), script.run_record(args, started, **facts, years=records))
     log.info("%s: %d documents, %d lines", table_path(args), facts["documents"], written)
 
 
@@ -203,7 +205,7 @@ def log_oddities(records: list[dict]) -> None:
     ):
         documents = [document for record in records for document in record[name]]
         if documents:
-            log.warning("%d %s: %s", len(documents), what, corpus.first_few(documents))
+            log.warning("%d %s: %s", len(documents), what, script.first_few(documents))
     for name, what in (
         ("identical_pairs", "pairs of identical passages: cosine 1 − 1e-9, or left out with --drop-identical"),
         ("passages_listed_not_found", "times a passage listed for a document has no embedding"),
@@ -234,7 +236,7 @@ def gather_exclusions(args, folder: Folder, centres: set[str]) -> Exclusions:
         train = {row["paperId"] for row in corpus.each_pair(args.train_pairs)}
         if unknown := sorted(train - folder.order.keys()):
             log.warning("%s: %d documents are not in the metadata: %s", args.train_pairs, len(unknown),
-                        corpus.first_few(unknown))  # fmt: skip
+                        script.first_few(unknown))  # fmt: skip
     return Exclusions(train, articles, passages)
 
 
@@ -253,15 +255,15 @@ class Quotes:
         """Return the passage exclusions of a year's documents; from its file where that was made from these inputs."""
         path = Path(self.args.outputfolder) / QUOTES / f"{self.args.prefix}{year}.tsv"
         planned = {"most_documents": self.args.quote_documents, "inputs": self.folder.digest_of(window_of(year))}
-        record = corpus.record_path(path)
-        if path.exists() and record.exists() and planned.items() <= corpus.read_json(record).items():
+        record = script.record_path(path)
+        if path.exists() and record.exists() and planned.items() <= script.read_json(record).items():
             return exclusions.read_passages(path, self.folder.order)
         others = [self.phrases(year + offset) for offset in OFFSETS]
         found = exclusions.sharing_six_words(self.phrases(year), others, self.args.quote_documents)
         record.unlink(missing_ok=True)
         exclusions.write_passages(path, found)
         count = sum(len(numbers) for passages in found.values() for numbers in passages.values())
-        corpus.write_json(record, planned | {"documents": len(found), "passages": count})
+        script.write_json(record, planned | {"documents": len(found), "passages": count})
         log.info("%d: %d documents share six words with %d passages of other years", year, len(found), count)
         return found
 
@@ -279,7 +281,7 @@ class Quotes:
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     group = arguments.add_argument_group("what is compared")
     add = group.add_argument
     add("-m", "--meta", required=True, metavar="TSV", help="metadata with columns paperId and year")
@@ -299,7 +301,7 @@ def parse_args(argv: list[str] | None = None):
     add("-r", "--rootfolder", metavar="FOLDER", help="of chunk files, <paperId>.txt, for --exclude-quotes")
     add(
         "--quote-documents",
-        type=corpus.positive_int,
+        type=script.positive_int,
         default=10,
         metavar="N",
         help="a string in more documents than this is a common phrase, no quotation (default %(default)s)",
@@ -315,7 +317,7 @@ def parse_args(argv: list[str] | None = None):
         help="of the arithmetic; float64 takes twice as long",
     )
     add("--device", choices=("cpu", "cuda", "mps", "auto"), default="cpu", help="auto: a GPU where there is one")
-    add("--threads", type=corpus.positive_int, metavar="N", help="default OMP_NUM_THREADS, or all cores")
+    add("--threads", type=script.positive_int, metavar="N", help="default OMP_NUM_THREADS, or all cores")
     add(
         "--memory",
         type=float,
@@ -342,10 +344,10 @@ def years_asked_for(args, documents: list[Document]) -> list[int]:
     return years
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
-    corpus.log_settings(args)
+    script.log_settings(args)
     documents, skipped = corpus.read_metadata(args.meta)
     corpus.log_skipped(documents, skipped)
     years = years_asked_for(args, documents)
@@ -363,7 +365,7 @@ def main(argv: list[str] | None = None) -> int:
     for year in todo:
         make_year(year, folder, left_out_of(year), args, arithmetic)
     if not todo:
-        log.info("no document of %s in %s: nothing to make", corpus.first_few([str(y) for y in args.year]), args.meta)
+        log.info("no document of %s in %s: nothing to make", script.first_few([str(y) for y in args.year]), args.meta)
     folder.log_unknown(args.meta)
     if quotes:
         quotes.chunks.log_oddities()

@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 
 import corpus
-from corpus import InputError, log
+import script
+from script import InputError, log
 
 EXAMPLE = "python delta.py train --host delta --folder /projects/bbiq/novelty/tunedembeddings --train para10"
 
@@ -211,7 +212,7 @@ def send_code(delta: Place) -> None:
     """Send scripts and job files, but leave as they are those that were edited at the far end since."""
     here = Path(__file__).resolve().parent
     make_folder(delta)
-    local = {name: corpus.file_digest(here / name) for name in code_files()}
+    local = {name: script.file_digest(here / name) for name in code_files()}
     sent, there = digests_there(delta, list(local))
     kept = {name for name in there if not there[name] <= sent.get(name, set()) | {local[name]}}
     for name in sorted(kept):
@@ -227,7 +228,7 @@ def send_code(delta: Place) -> None:
     delta.run(["bash", "-c", "cat >> .sent"], text=f"\n{lines}")
     delta.rsync(["--checksum"], f"{here}/", delta.path(""), [name for name in local if name not in kept])
     write_there(delta, ".sent", lines)
-    write_there(delta, ".commit", f"{corpus.commit() or ''}\n")
+    write_there(delta, ".commit", f"{script.commit() or ''}\n")
 
 
 def make_folder(delta: Place) -> None:
@@ -432,9 +433,9 @@ def pull_model(args, delta: Place) -> None:
     if args.dry_run:
         pull_table(args, delta)
         return
-    pulled = corpus.file_digest(staged / corpus.TRAINING_RECORD)
+    pulled = script.file_digest(staged / corpus.TRAINING_RECORD)
     mark = target / ".pulled"  # the digest of the record that came with the model
-    if target.exists() and corpus.file_digest(record) not in (pulled, mark.read_text() if mark.exists() else ""):
+    if target.exists() and script.file_digest(record) not in (pulled, mark.read_text() if mark.exists() else ""):
         raise InputError(f"{target} holds another model, trained here; move it away, then run make pull-model again.")
     pull_table(args, delta)
     (staged / ".pulled").write_text(pulled)
@@ -477,7 +478,7 @@ def wrong(folder: Path, record: dict) -> bool:
     """Tell whether a decade's file is not the one its record tells of."""
     path, size = folder / record["file"], record["bytes"]
     return size is not None and (
-        not path.is_file() or path.stat().st_size != size or corpus.file_digest(path) != record["sha256"]
+        not path.is_file() or path.stat().st_size != size or script.file_digest(path) != record["sha256"]
     )
 
 
@@ -516,7 +517,7 @@ def pull_embeddings(args, delta: Place) -> None:
                 f"{delta.path(far)}/{record['file']} is not what its record tells of; run the same command "
                 "again, or, if it stays so, delete the file there and run make apply."
             )
-        corpus.write_json(staged / "decades" / f"{record['decade']}.json", record)
+        script.write_json(staged / "decades" / f"{record['decade']}.json", record)
     if manifest is None:
         take_decades(staged, target, records)
         check_complete(delta, far, manifest, records)
@@ -525,7 +526,7 @@ def pull_embeddings(args, delta: Place) -> None:
         raise InputError(
             f"{target} holds decades that {delta.path(far)} lacks ({min(only_here)} …); move it away first."
         )
-    corpus.write_json(staged / corpus.MANIFEST, manifest)
+    script.write_json(staged / corpus.MANIFEST, manifest)
     for leftover in staged.glob("*.*"):
         if leftover.name not in {*files, corpus.MANIFEST}:
             leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover)
@@ -542,7 +543,7 @@ def take_decades(staged: Path, target: Path, records: dict) -> None:
         if record["bytes"] is not None:
             shutil.copy2(staged / record["file"], target / f".{record['file']}.partial")
             os.replace(target / f".{record['file']}.partial", target / record["file"])
-        corpus.write_json(target / "decades" / f"{record['decade']}.json", record)
+        script.write_json(target / "decades" / f"{record['decade']}.json", record)
 
 
 def pass_on_embeddings(args, delta: Place, campus: Place) -> None:
@@ -609,7 +610,7 @@ def write_there(place: Place, name: str, data: dict | str) -> None:
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     arguments.usage = "delta.py [options] action [-- flags of the script that the job runs]"
     add = arguments.add_argument
     add("action", choices=ACTIONS)
@@ -657,7 +658,7 @@ def place_of(campus: str, args) -> Place | None:
     return Place(host, f"{path.rstrip('/')}/{args.train}", args.ssh, args.dry_run)
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     delta, campus = Place(args.host, args.folder, args.ssh, args.dry_run), place_of(args.campus, args)

@@ -17,7 +17,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import corpus
-from corpus import InputError, log
+import script
+from script import InputError, log
 
 EXAMPLE = (
     "python evaluate_timeline.py base=embeddings/base tuned=embeddings/para10"
@@ -53,7 +54,7 @@ def read_trainings(folders: dict[str, list[str]], paths: list[str]) -> dict[str,
         raise InputError(f"{len(paths)} --training for {len(tuned)} tuned folders; give one each, in their order.")
     trainings = defaultdict(list)
     for (name, folder), path in zip(tuned, paths):
-        record = corpus.read_json(path)
+        record = script.read_json(path)
         if "held_out_documents" not in record:
             raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
         arguments = read_manifest(folder)["arguments"]
@@ -163,14 +164,14 @@ def draw(folder: Path, drawn: dict, years, some: list[int], means, runs, trainin
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     add = arguments.add_argument
     add("representations", nargs="+", metavar="NAME=FOLDER", help="embedding folders, the base model's first")
     add("--training", action="append", required=True, metavar="JSON", help="training.json, one for each tuned folder")
     add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId and year")
     add("-o", "--output", required=True, metavar="FOLDER", help="where the report goes")
     add("--author", default="author", metavar="COLUMN", help="of the metadata, if it is there (default %(default)s)")
-    add("--draws", type=corpus.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
+    add("--draws", type=script.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
     add("--title", default="What tuning did", help="of the report (default %(default)s)")
     add("--note", default="", help="a sentence to show above the figures")
     add("--section", action="append", default=[], metavar="HTML", help="a part of a page to show below the figures")
@@ -180,21 +181,21 @@ def parse_args(argv: list[str] | None = None):
     add("--topics", type=int, default=0, help="compare with one of so many topics; 250 in the paper (default none)")
     add("-r", "--rootfolder", metavar="FOLDER", help="folder of chunk files, for its words")
     add("--encoding-errors", choices=("strict", "replace"), default="strict", help="as in Apply_Tuned_Model.py")
-    add("--topic-iterations", type=corpus.positive_int, default=400, help="of Gibbs sampling (default %(default)s)")
-    add("--topic-seeds", type=corpus.positive_int, default=1, help="fit so many, show their mean (default %(default)s)")
+    add("--topic-iterations", type=script.positive_int, default=400, help="of Gibbs sampling (default %(default)s)")
+    add("--topic-seeds", type=script.positive_int, default=1, help="fit so many, show their mean (default %(default)s)")
     add(
         "--topic-workers",
-        type=corpus.positive_int,
+        type=script.positive_int,
         default=1,
         help="threads; with more than one no two fits are the same (default %(default)s)",
     )
     return arguments.parse_args(argv)
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
-    corpus.log_settings(args)
+    script.log_settings(args)
     if args.topics and not args.rootfolder:
         raise InputError("--topics needs the chunk files: pass their folder with -r.")
     folders = named_folders(args.representations)
@@ -229,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
         "measured": {name: as_json(found, runs[name]) for name, found in means.items()},
         "differences": [{"of": name, "less": other, **as_json(found)} for name, other, found in differences],
     }
-    corpus.write_json(folder / "evaluation.json", corpus.run_record(args, started, **facts))
+    script.write_json(folder / "evaluation.json", script.run_record(args, started, **facts))
     from evaluation.page import write_page
 
     corpus_line = (

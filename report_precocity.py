@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import corpus
-from corpus import InputError, log
+import script
 from evaluation.drawing import BASE_COLOR, DPI, TUNED_COLORS, figure_html, save
 from precocity.arithmetic import FRACTIONS
 from precocity.comparison import FILTERS, RADII
+from script import InputError, log
 
 EXAMPLE = "python report_precocity.py precocity/para10 -t metadata.tsv -o report --covariate citations"
 
@@ -62,7 +63,7 @@ def table_in(path: str) -> str:
     manifest = Path(path) / corpus.MANIFEST
     if not manifest.exists():
         raise InputError(f"{manifest} does not exist: not all years are done; run calc_precocity_for_embeddings.py.")
-    return str(Path(path) / corpus.read_json(manifest)["table"])
+    return str(Path(path) / script.read_json(manifest)["table"])
 
 
 def read_tables(paths: list[str]):
@@ -104,7 +105,7 @@ def documents_of(table, choice: Choice, rows: dict[str, dict[str, str]]):
     found = found.join(top[list(VALUES)].add_prefix("top_")).dropna()
     unknown = [docid for docid in found.index if docid not in rows]
     if unknown:
-        raise InputError(f"the metadata has no {corpus.first_few(unknown)}; pass the one the table came from.")
+        raise InputError(f"the metadata has no {script.first_few(unknown)}; pass the one the table came from.")
     found["title"] = [rows[docid].get("title", "").strip() or docid for docid in found.index]
     return found
 
@@ -123,7 +124,7 @@ def read_passages(tables: list[str], choice: Choice, documents: list[str], years
                 parts.append(part[part.paperId.isin(documents)][["paperId", "chunknumber", "precocity"]])
     lacking = set(documents) - set().union(*(set(part.paperId) for part in parts))
     if lacking:
-        folder, names = Path(tables[0]).parent / "passages", corpus.first_few(sorted(lacking))
+        folder, names = Path(tables[0]).parent / "passages", script.first_few(sorted(lacking))
         raise InputError(f"{folder} lacks {names}; keep that folder beside the table.")
     return pd.concat(parts)
 
@@ -266,7 +267,7 @@ def write_most_and_least(path: Path, listed: list[dict]) -> None:
     """Write them as TSV, with a header."""
     names = ("decade", "kind", "rank", "docid", "year", "title", "passages", *VALUES)
     lines = ["\t".join(names)] + ["\t".join(str(row[name]) for name in names) for row in listed]
-    corpus.write_lines(path, (line + "\n" for line in lines))
+    script.write_lines(path, (line + "\n" for line in lines))
 
 
 def decades_html(listed: list[dict]) -> str:
@@ -429,7 +430,7 @@ def write_section(path: Path, choice: Choice, left_out: int, parts: list[str]) -
         f'was written before. <span class="small">Compared with {html.escape(str(choice))}; {left_out} documents have '
         "no value, because fewer than half of the years on one side of them have passages.</span></p>\n"
     )
-    corpus.write_lines(path, [lead, *parts])
+    script.write_lines(path, [lead, *parts])
 
 
 def write_nothing(path: Path, choice: Choice, left_out: int) -> None:
@@ -439,7 +440,7 @@ def write_nothing(path: Path, choice: Choice, left_out: int) -> None:
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     add = arguments.add_argument
     add("tables", nargs="+", metavar="TABLE", help="TSV or folder that calc_precocity_for_embeddings.py wrote")
     add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId, year, title …")
@@ -451,10 +452,10 @@ def parse_args(argv: list[str] | None = None):
     return arguments.parse_args(argv)
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
-    corpus.log_settings(args)
+    script.log_settings(args)
     folder, choice = Path(args.output), Choice(args.fraction, args.filter, args.radius)
     args.tables = [table_in(path) for path in args.tables]
     rows, table = read_rows(args.metadatapath), read_tables(args.tables)
@@ -491,7 +492,7 @@ def main(argv: list[str] | None = None) -> int:
         *([regressions_html(found)] if found else []),
     ]
     facts = {"documents": len(documents), "without_precocity": left_out, "regressions": found}
-    corpus.write_json(folder / "precocity_report.json", corpus.run_record(args, started, **facts))
+    script.write_json(folder / "precocity_report.json", script.run_record(args, started, **facts))
     write_section(folder / "section.html", choice, left_out, parts)
     log.info("%s", folder / "section.html")
     return 0

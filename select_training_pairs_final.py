@@ -18,7 +18,9 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import corpus
-from corpus import ChunkFolder, Document, InputError, log
+import script
+from corpus import ChunkFolder, Document
+from script import InputError, log
 
 EXAMPLE = "python select_training_pairs_final.py 400 -t metadata.tsv -r chunks -o training_pairs_final_set.tsv"
 
@@ -245,36 +247,36 @@ def log_categories(chosen: list[tuple[Candidate, str]]) -> dict[str, int]:
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
-    arguments.add_argument("most", metavar="N", type=corpus.positive_int, help="no year gives more than N pairs")
-    corpus.add_corpus_arguments(arguments)
+    arguments = script.parser(__doc__, EXAMPLE)
+    arguments.add_argument("most", metavar="N", type=script.positive_int, help="no year gives more than N pairs")
+    script.add_corpus_arguments(arguments)
     choice = arguments.add_argument_group("choice")
     choice.add_argument(
         "--paraphrase-share",
-        type=corpus.fraction,
+        type=script.fraction,
         default=0.10,
         metavar="SHARE",
         help="share of the pairs to be paraphrased, four fifths single-synthetic (default %(default)s)",
     )
     choice.add_argument(
         "--level-quantile",
-        type=corpus.fraction,
+        type=script.fraction,
         default=LEVEL_QUANTILE,
         metavar="Q",
         help="no year gives more pairs than this quantile of the years' sizes; 1 levels by N alone (default 41/118)",
     )
     choice.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
-    choice.add_argument("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: read only so many")
+    choice.add_argument("--limit", type=script.positive_int, metavar="DOCUMENTS", help="a trial: read only so many")
     arguments.add_argument(
         "-o", "--output", default="training_pairs_final_set.tsv", metavar="TSV", help="(default %(default)s)"
     )
     return arguments.parse_args(argv)
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
-    corpus.log_settings(args)
+    script.log_settings(args)
     documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
     corpus.log_skipped(documents, skipped)
     chunks = ChunkFolder(args.rootfolder, args.encoding_errors)
@@ -291,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
 
     written = corpus.write_pairs(args.output, pair_rows(chosen, chunks))
     counts |= {"candidates": len(candidates), "pairs": written, "categories": categories}
-    corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, counts=counts))
+    script.write_json(script.record_path(args.output), script.run_record(args, started, counts=counts))
     log.info("%d pairs in %s", written, args.output)
     return 0
 

@@ -15,7 +15,9 @@ import time
 from collections import Counter
 
 import corpus
-from corpus import ChunkFolder, Document, InputError, log
+import script
+from corpus import ChunkFolder, Document
+from script import InputError, log
 from select_training_pairs_final import (
     LEVEL_QUANTILE,
     PASSAGES_PER_PAIR,
@@ -68,7 +70,7 @@ def check_matched(chosen: list[Candidate], wanted: Counter, allow_shortfall: boo
     lacking = {year: count - found[year] for year, count in sorted(wanted.items()) if found[year] < count}
     if not lacking:
         return {}
-    years = corpus.first_few([f"{year} ({count})" for year, count in lacking.items()])
+    years = script.first_few([f"{year} ({count})" for year, count in lacking.items()])
     if not allow_shortfall:
         raise InputError(
             f"{sum(lacking.values())} pairs of the --match set have no counterpart, years {years}: too few documents "
@@ -79,23 +81,23 @@ def check_matched(chosen: list[Candidate], wanted: Counter, allow_shortfall: boo
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     arguments.add_argument(
-        "most", metavar="N", nargs="?", type=corpus.positive_int, help="without --match: no year gives more than N"
+        "most", metavar="N", nargs="?", type=script.positive_int, help="without --match: no year gives more than N"
     )
-    corpus.add_corpus_arguments(arguments)
+    script.add_corpus_arguments(arguments)
     choice = arguments.add_argument_group("choice")
     choice.add_argument("--match", metavar="TSV", help="the pair table whose number of pairs a year is to be matched")
     choice.add_argument("--allow-shortfall", action="store_true", help="go on where a year has too few pairs to match")
     choice.add_argument(
         "--level-quantile",
-        type=corpus.fraction,
+        type=script.fraction,
         default=LEVEL_QUANTILE,
         metavar="Q",
         help="without --match: no year gives more pairs than this quantile of the years' sizes (default 41/118)",
     )
     choice.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
-    choice.add_argument("--limit", type=corpus.positive_int, metavar="DOCUMENTS", help="a trial: read only so many")
+    choice.add_argument("--limit", type=script.positive_int, metavar="DOCUMENTS", help="a trial: read only so many")
     arguments.add_argument(
         "-o", "--output", default="training_pairs_no_paraphrase.tsv", metavar="TSV", help="(default %(default)s)"
     )
@@ -105,10 +107,10 @@ def parse_args(argv: list[str] | None = None):
     return args
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
-    corpus.log_settings(args)
+    script.log_settings(args)
     wanted = Counter(corpus.whole_year(row) for row in corpus.read_pairs(args.match)) if args.match else None
     documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
     corpus.log_skipped(documents, skipped)
@@ -129,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
 
     written = corpus.write_pairs(args.output, pair_rows([(pair, "successive") for pair in chosen], chunks))
     counts |= {"pairs": written, "pairs_lacking_by_year": lacking}
-    corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, counts=counts))
+    script.write_json(script.record_path(args.output), script.run_record(args, started, counts=counts))
     log.info("%d pairs in %s", written, args.output)
     return 0
 

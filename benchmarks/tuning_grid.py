@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the scripts lie 
 import Apply_Tuned_Model  # noqa: E402
 import corpus  # noqa: E402
 import evaluate_timeline  # noqa: E402
+import script  # noqa: E402
 import TuneEmbeddings  # noqa: E402
-from corpus import InputError, log  # noqa: E402
+from script import InputError, log  # noqa: E402
 
 EXAMPLE = (
     "python benchmarks/tuning_grid.py -d pairs.tsv -t metadata.tsv -r chunks --base-model MODEL -o grid "
@@ -106,7 +107,7 @@ def table(found: dict[str, dict], sign: str = "", minutes: dict[str, float] | No
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     add = arguments.add_argument
     add("-d", "--datasource", required=True, metavar="TSV", help="pair table")
     add("-t", "--metadatapath", required=True, metavar="TSV")
@@ -121,7 +122,7 @@ def parse_args(argv: list[str] | None = None):
     return arguments.parse_args(argv)
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     folder = Path(args.output)
@@ -133,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
             record, embeddings = run_variant(args, folder, name, seed, held_out)
             representations.append(f"{name}={embeddings}")
             trainings += ["--training", str(record)]
-            minutes[name] = minutes.get(name, 0) + corpus.read_json(record)["seconds"] / 60 / len(args.seeds)
+            minutes[name] = minutes.get(name, 0) + script.read_json(record)["seconds"] / 60 / len(args.seeds)
     base = folder / "embeddings" / "base"
     words = f"-t {args.metadatapath} -r {args.rootfolder} --held-out-of {held_out} -m {args.base_model} -o {base}"
     done(Apply_Tuned_Model.main(shlex.split(f"{words} {args.apply_flags}")), "base")
@@ -141,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     words += ["-o", str(folder / "report"), *shlex.split(args.report_flags)]
     done(evaluate_timeline.main(words), "the comparison")
     print(f"Measured {time.strftime('%Y-%m-%d')}, seeds {args.seeds}, {args.tune_flags or 'default flags'}\n")
-    report = corpus.read_json(folder / "report/evaluation.json")
+    report = script.read_json(folder / "report/evaluation.json")
     differences = {f"{one['of']} less {one['less']}": one for one in report["differences"]}
     print(table(report["measured"], minutes=minutes), table(differences, "+"), sep="\n\n")
     return 0

@@ -12,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # corpus.py lies one folder up
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # script.py lies one folder up
 
-import corpus  # noqa: E402
-from corpus import InputError, log  # noqa: E402
+import script  # noqa: E402
+from script import InputError, log  # noqa: E402
 
 EXAMPLE = "python demo/build_corpus.py -o demo/output/corpus --tokenizer path/to/all-MiniLM-L6-v2"
 
@@ -67,21 +67,21 @@ def build(output: Path, speeches: list[dict], read_text, split_sentences, count,
         row = metadata_row(speech)
         lines = passages(read_text(speech["fileid"]), split_sentences, count, limit)
         total += len(lines)
-        with corpus.replacing(output / "chunks" / f"{row[0]}.txt") as beside:
+        with script.replacing(output / "chunks" / f"{row[0]}.txt") as beside:
             beside.write_text("".join(f"{i}\t{line}\n" for i, line in enumerate(lines)), encoding="utf-8")
         rows.append(row)
-    with corpus.replacing(output / "metadata.tsv") as beside:
+    with script.replacing(output / "metadata.tsv") as beside:
         table = "".join("\t".join(row) + "\n" for row in [METADATA_COLUMNS, *rows])
         beside.write_text(table, encoding="utf-8")
     return total
 
 
 def parse_args(argv: list[str] | None = None):
-    arguments = corpus.parser(__doc__, EXAMPLE)
+    arguments = script.parser(__doc__, EXAMPLE)
     arguments.add_argument("-o", "--output", required=True, metavar="FOLDER")
     arguments.add_argument("--tokenizer", required=True, metavar="MODEL", help="folder with the model's tokenizer.json")
-    arguments.add_argument("--max-tokens", type=corpus.positive_int, default=256, help="(default %(default)s)")
-    arguments.add_argument("--every", type=corpus.positive_int, default=1, help="keep every so manyth speech")
+    arguments.add_argument("--max-tokens", type=script.positive_int, default=256, help="(default %(default)s)")
+    arguments.add_argument("--every", type=script.positive_int, default=1, help="keep every so manyth speech")
     return arguments.parse_args(argv)
 
 
@@ -106,7 +106,7 @@ def text_tools(model_folder: str):
     )
 
 
-@corpus.command
+@script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     split_sentences, count_tokens = text_tools(args.tokenizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-import corpus
+import script
 
 BASE_COLOR, TOPIC_COLOR = "#8a8a8a", "#1c1c1c"
 DPI = 130  # of the files; where text is placed by its size, also of the figure while it is drawn
@@ -16,7 +16,7 @@ def save(figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     import matplotlib.pyplot as plt
 
-    with corpus.replacing(path) as beside:
+    with script.replacing(path) as beside:
         figure.savefig(beside, dpi=DPI, format="png")
     plt.close(figure)
 

@@ -7,7 +7,7 @@ import string
 import time
 from pathlib import Path
 
-import corpus
+import script
 
 from .drawing import figure_html
 from .figures import FIGURES
@@ -159,5 +159,5 @@ def write_page(
         trainings="".join(training_html(name, of_name) for name, of_name in trainings.items()),
         made=html.escape(time.strftime("Made %Y-%m-%d by evaluate_timeline.py; evaluation.json has all figures.")),
     )
-    with corpus.replacing(folder / "report.html") as beside:
+    with script.replacing(folder / "report.html") as beside:
         beside.write_text(page, encoding="utf-8")

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 import corpus
-from corpus import InputError
+import script
+from script import InputError
 from tuning.adjust import unit_rows
 
 
@@ -39,7 +40,7 @@ def read_manifest(folder: str) -> dict:
     manifest = Path(folder) / corpus.MANIFEST
     if not manifest.exists():
         raise InputError(f"{manifest} does not exist: the folder is not complete; run Apply_Tuned_Model.py to its end.")
-    return corpus.read_json(manifest)
+    return script.read_json(manifest)
 
 
 def read_folder(folder: str) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -59,7 +60,7 @@ def index_passages(paper_ids: list[str], numbers, year_of: dict[str, int], metad
     order = {paper_id: i for i, paper_id in enumerate(dict.fromkeys(paper_ids))}
     unknown = [paper_id for paper_id in order if paper_id not in year_of]
     if unknown:
-        raise InputError(f"{metadata} has no {corpus.first_few(unknown)}; pass the metadata the embeddings came from.")
+        raise InputError(f"{metadata} has no {script.first_few(unknown)}; pass the metadata the embeddings came from.")
     years = np.array([year_of[paper_id] for paper_id in order])
     return Passages(list(order), years, np.array([order[paper_id] for paper_id in paper_ids]), numbers)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-import corpus
-from corpus import ChunkFolder, Document, InputError, log
+import script
+from corpus import ChunkFolder, Document
+from script import InputError, log
 
 from .representations import Passages
 
@@ -84,14 +85,14 @@ def topic_mixtures(output: Path, passages: Passages, held: set[str], documents: 
     }
     stem = output / "topics" / f"{args.topics}-{seed}"
     record, store = stem.with_suffix(".json"), stem.with_suffix(".npy")
-    if record.exists() and store.exists() and corpus.read_json(record) == key:
+    if record.exists() and store.exists() and script.read_json(record) == key:
         return np.load(store)
     log.info("fitting a topic model of %d topics, seed %d", args.topics, seed)
     words = read_words(documents, ChunkFolder(args.rootfolder, args.encoding_errors))
     fitted = [passage for paper_id, rows in words.items() if paper_id not in held for passage in rows]
     mixtures = fit_and_infer(fitted, words_of_rows(words, passages), args, seed)
     record.unlink(missing_ok=True)
-    with corpus.replacing(store) as beside, open(beside, "wb") as handle:
+    with script.replacing(store) as beside, open(beside, "wb") as handle:
         np.save(handle, mixtures)
-    corpus.write_json(record, key)
+    script.write_json(record, key)
     return mixtures

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from corpus import InputError, log
 from paraphrase.journal import Journal
 from paraphrase.plan import Request, call_body, wording
 from paraphrase.prompts import ACCEPTED, Prompt, clean, messages, verdict_on
+from script import InputError, log
 
 RETRIES = 5  # of a call that met a passing fault; with FIRST_PAUSE doubled each time a quarter of a minute
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from corpus import InputError, log
 from paraphrase.asking import (
     OVERHEAD_TOKENS,
     Stop,
@@ -34,6 +33,7 @@ from paraphrase.asking import (
 from paraphrase.journal import Journal
 from paraphrase.plan import Request, call_body, digest_of, plan, wording
 from paraphrase.prompts import ACCEPTED, Prompt
+from script import InputError, log
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000  # of one batch; the documented limits are 50,000 and 200 MB
 ENDED = ("completed", "failed", "expired", "cancelled")

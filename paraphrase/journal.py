@@ -15,9 +15,9 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from corpus import InputError, log
 from paraphrase.plan import Request, following
 from paraphrase.prompts import ACCEPTED, Prompt
+from script import InputError, log
 
 RESERVE = 2**20  # bytes; on a disk that is full they make room for the replies still under way, 64 of 8 KiB and more
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)

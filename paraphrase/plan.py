@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import corpus
-from corpus import InputError
 from paraphrase.prompts import Prompt, messages, to_draw
+from script import InputError
 
 FLAGGED = ("single-synthetic", "synthetic-pair")
 TEMPERATURES = (0.5, 0.7)  # drawn uniformly for each row

@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import TO_GENERATE, InputError, first_few
+from corpus import TO_GENERATE
+from script import InputError, first_few
 
 ACCEPTED = "accepted"
 SHORT_SOURCE = 30  # words; a passage this short can hardly be condensed: length, sentences and ending aren't checked

@@ -7,8 +7,8 @@ import os
 import threading
 from contextlib import nullcontext
 
-from corpus import InputError
 from precocity.embeddings import Year
+from script import InputError
 
 FRACTIONS = (1.0, 0.1, 0.05)  # of a year's passages, the nearest
 

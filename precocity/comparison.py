@@ -7,10 +7,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from corpus import InputError
 from precocity.arithmetic import FRACTIONS, MOST_COSINE, Numpy
 from precocity.embeddings import Folder, Year
 from precocity.exclusions import Exclusions
+from script import InputError
 
 FILTERS = ("no filter", "train", "trainauth", "trainauthquote")  # each leaves out what the one before does, and more
 RADII = (10, 20)  # years

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import corpus
-from corpus import Document, InputError, log
+import script
+from corpus import Document
+from script import InputError, log
 
 MEMORY = 1.5  # GB of vectors kept between years: a window of 41 years × 7,000 passages × 768 is 0.9
 SHORTEST, LONGEST = 1e-30, 1e30  # of a vector: a zero vector has no direction, float32 divides by no more than this
@@ -93,7 +95,7 @@ class Folder:
         lacking = [f"{decade}s ({count} documents)" for decade, count in lacking.items() if count]
         if lacking:
             log.warning(
-                "%s has no file for the %s: nothing is compared with them", self.path, corpus.first_few(lacking)
+                "%s has no file for the %s: nothing is compared with them", self.path, script.first_few(lacking)
             )
 
     def log_unknown(self, metadata: str) -> None:
@@ -101,7 +103,7 @@ class Folder:
         unknown = sorted({document for documents in self.unknown.values() for document in documents})
         if unknown:
             log.warning("%d documents have embeddings and no line in %s, left aside: %s", len(unknown), metadata,
-                        corpus.first_few(unknown))  # fmt: skip
+                        script.first_few(unknown))  # fmt: skip
 
     def make_room(self) -> None:
         """Forget the decades used longest ago until another of the largest's size would fit."""
@@ -200,7 +202,7 @@ def find_decades(folder: Path) -> tuple[dict[int, Path], dict]:
     manifest = folder / corpus.MANIFEST
     if not manifest.exists() and (folder / "decades").is_dir():
         raise InputError(f"{manifest} does not exist: the folder is not whole; run Apply_Tuned_Model.py to its end.")
-    records = {r["file"]: r for r in corpus.read_json(manifest)["decades"]} if manifest.exists() else None
+    records = {r["file"]: r for r in script.read_json(manifest)["decades"]} if manifest.exists() else None
     files, digests, ignored = {}, {}, []
     for path in sorted(folder.iterdir()):
         decade = decade_in(path)
@@ -214,10 +216,10 @@ def find_decades(folder: Path) -> tuple[dict[int, Path], dict]:
         files[decade] = path
         digests[decade] = digest_function(path, records and records[path.name])
     if ignored:
-        log.info("%s: %d other files ignored: %s", folder, len(ignored), corpus.first_few(ignored))
+        log.info("%s: %d other files ignored: %s", folder, len(ignored), script.first_few(ignored))
     lacking = [name for name, r in (records or {}).items() if r["passages"] and not (folder / name).exists()]
     if lacking or not files:
-        missing = corpus.first_few(lacking) or "a decade's file such as 1790.parquet"
+        missing = script.first_few(lacking) or "a decade's file such as 1790.parquet"
         raise InputError(f"{folder} lacks {missing}; run Apply_Tuned_Model.py again.")
     return files, digests
 
@@ -233,7 +235,7 @@ def digest_function(path: Path, record: dict | None):
     """Return a function that gives a decade file's SHA-256: as the manifest has it, else computed once."""
     if record is None:
         found = []
-        return lambda: found[0] if found else (found.append(corpus.file_digest(path)), found[0])[1]
+        return lambda: found[0] if found else (found.append(script.file_digest(path)), found[0])[1]
     if path.stat().st_size != record["bytes"]:
         raise InputError(f"{path} has not the {record['bytes']} bytes of {corpus.MANIFEST}; copy or embed it again.")
     return lambda: record["sha256"]

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import corpus
-from corpus import ChunkFolder, Document, InputError, log
+import script
+from corpus import ChunkFolder, Document
+from script import InputError, log
 
 QUOTE = 6  # words that stand in the same order in both texts
 WORD = re.compile(r"\w+")
@@ -61,7 +63,7 @@ def read_passages(path: str | Path, known) -> dict[str, dict[str, set[int]]]:
             paper_id, hyphen, chunk = other.rpartition("-")
             if not hyphen or not chunk.isdecimal():
                 raise InputError(
-                    f"{path}, line {number}: {corpus.shortened(other)!r} is not paperId-number; correct it."
+                    f"{path}, line {number}: {script.shortened(other)!r} is not paperId-number; correct it."
                 )
             note_unknown(unknown, [paper_id], known, number)
             if centre in known and paper_id in known:
@@ -84,17 +86,17 @@ def tell_unknown(path: str | Path, unknown: dict[str, int], found) -> None:
     name, number = next(iter(unknown.items()))
     if not found:
         raise InputError(
-            f"{path}, line {number}: {corpus.shortened(name)!r} is no paperId of the metadata, and no line names only "
+            f"{path}, line {number}: {script.shortened(name)!r} is no paperId of the metadata, and no line names only "
             "documents of it; pass the exclusions of this corpus."
         )
     log.warning("%s: %d names are no documents of the metadata, left aside: %s", path, len(unknown),
-                corpus.first_few([f"{name} (line {line})" for name, line in unknown.items()]))  # fmt: skip
+                script.first_few([f"{name} (line {line})" for name, line in unknown.items()]))  # fmt: skip
 
 
 def write_articles(path: str | Path, articles: dict[str, set[str]]) -> None:
     """Write article exclusions, sorted, whole or not at all."""
     lines = (f"{centre}\t{other}\n" for centre in sorted(articles) for other in sorted(articles[centre]))
-    corpus.write_lines(path, lines)
+    script.write_lines(path, lines)
 
 
 def write_passages(path: str | Path, passages: dict[str, dict[str, set[int]]]) -> None:
@@ -103,7 +105,7 @@ def write_passages(path: str | Path, passages: dict[str, dict[str, set[int]]]) -
     for centre, others in sorted(passages.items()):
         names = [f"{other}-{chunk}" for other, chunks in sorted(others.items()) for chunk in sorted(chunks)]
         lines.append("\t".join([centre, *names]) + "\n")
-    corpus.write_lines(path, lines)
+    script.write_lines(path, lines)
 
 
 def join_articles(*several: dict[str, set[str]]) -> dict[str, set[str]]:

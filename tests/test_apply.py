@@ -10,6 +10,7 @@ import torch
 
 import Apply_Tuned_Model as apply
 import corpus
+import script
 from tuning import adjust
 
 
@@ -63,10 +64,10 @@ def test_passages_that_fill_the_model_are_counted(run, caplog):
 
 
 def test_held_out_documents_alone(run, tmp_path, capsys):
-    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc02", "doc21", "elsewhere"]})
+    script.write_json(tmp_path / "training.json", {"held_out_documents": ["doc02", "doc21", "elsewhere"]})
     status, folder = run("--held-out-of", str(tmp_path / "training.json"))
     assert status == 0 and json.loads((folder / "manifest.json").read_text())["documents"] == 2
-    corpus.write_json(tmp_path / "training.json", {"held_out_documents": []})
+    script.write_json(tmp_path / "training.json", {"held_out_documents": []})
     assert run("--held-out-of", str(tmp_path / "training.json"))[0] == 2
     assert "names no document of the metadata as held out" in capsys.readouterr().err
 
@@ -126,7 +127,7 @@ def test_a_tuned_model_is_adjusted_unless_told_otherwise(run, tiny_encoder, tmp_
     adjust.save(adjust.fit(plain), model)
     _, folder = run(model=model)
     found = corpus.read_embeddings(folder / "1910.parquet")[2]
-    arguments = corpus.read_json(folder / "manifest.json")["arguments"]
+    arguments = script.read_json(folder / "manifest.json")["arguments"]
     np.testing.assert_allclose(found, adjust.apply(adjust.fit(plain), plain, 0.5, 0.25), atol=1e-4)
     assert (arguments["centre"], arguments["whiten"]) == (0.5, 0.25)
     _, folder = run("--centre", "0", "--whiten", "0", model=model)
@@ -251,7 +252,7 @@ def test_one_empty_decade_is_not_put_in_place_of_a_full_one(run, word_corpus, ca
 
 
 def test_held_out_documents_never_take_the_place_of_whole_decades(run, tmp_path, capsys):
-    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc02", "doc21"]})
+    script.write_json(tmp_path / "training.json", {"held_out_documents": ["doc02", "doc21"]})
     held_out = ("--held-out-of", str(tmp_path / "training.json"))
     _, folder = run()
     before = every_file(folder)
@@ -261,12 +262,12 @@ def test_held_out_documents_never_take_the_place_of_whole_decades(run, tmp_path,
 
 def test_the_held_out_documents_of_another_training_are_embedded_anew(run, tmp_path):
     held_out = ("--held-out-of", str(tmp_path / "training.json"))
-    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc02", "doc21"]})
+    script.write_json(tmp_path / "training.json", {"held_out_documents": ["doc02", "doc21"]})
     _, folder = run(*held_out)
     before = every_file(folder)
-    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc21", "doc02"], "seed": 1})
+    script.write_json(tmp_path / "training.json", {"held_out_documents": ["doc21", "doc02"], "seed": 1})
     assert run(*held_out)[0] == 0 and every_file(folder)[folder / "1900.parquet"] == before[folder / "1900.parquet"]
-    corpus.write_json(tmp_path / "training.json", {"held_out_documents": ["doc01", "doc22"]})
+    script.write_json(tmp_path / "training.json", {"held_out_documents": ["doc01", "doc22"]})
     assert run(*held_out)[0] == 0 and corpus.read_embeddings(folder / "1900.parquet")[0] == ["doc01"] * 12
 
 
@@ -328,7 +329,7 @@ def test_no_task_of_an_array_calls_a_folder_whole_that_is_not(run, word_corpus, 
 def test_a_record_may_vanish_while_it_is_read(run, monkeypatch, reading):
     """Another task of the array takes its decade's record away before it embeds the decade again."""
     _, folder = run()
-    record, manifest, read = folder / "decades/1950.json", folder / "manifest.json", corpus.read_json
+    record, manifest, read = folder / "decades/1950.json", folder / "manifest.json", script.read_json
     manifest.unlink()
     readings = []
 
@@ -338,7 +339,7 @@ def test_a_record_may_vanish_while_it_is_read(run, monkeypatch, reading):
             record.unlink()
         return read(path)
 
-    monkeypatch.setattr(corpus, "read_json", read_too_late)
+    monkeypatch.setattr(script, "read_json", read_too_late)
     assert run("--decade", "1920")[0] == 0
     assert record.exists() or not manifest.exists()
 

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import corpus
-from corpus import ChunkFolder, InputError
+import script
+from corpus import ChunkFolder
+from script import InputError
 
 
 def metadata(tmp_path, text):
@@ -282,7 +284,7 @@ def test_decades_are_named_by_their_first_year(year, decade):
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), corpus.replacing(path) as beside:
+    with pytest.raises(ZeroDivisionError), script.replacing(path) as beside:
         beside.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

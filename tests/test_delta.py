@@ -10,6 +10,7 @@ import pytest
 
 import corpus
 import delta
+import script
 
 ROOT = Path(__file__).resolve().parents[1]
 JOBS = sorted((ROOT / "slurm").glob("*.slurm"))
@@ -35,10 +36,10 @@ def test_the_array_keeps_to_the_years_and_to_what_the_job_file_says(corpus_folde
     job = tmp_path / "apply.slurm"
     job.write_text("#SBATCH --array=1-2%3   # EDIT\n")
     assert delta.array_of_decades(arguments(corpus_folder, "-s", "1800"), str(job)) == "180-181%3"
-    with pytest.raises(corpus.InputError, match="has no document of the years asked for"):
+    with pytest.raises(script.InputError, match="has no document of the years asked for"):
         delta.array_of_decades(arguments(corpus_folder, "-s", "1900"), str(job))
     corpus_folder.add("old", -40, 1)
-    with pytest.raises(corpus.InputError, match="an array has no negative indices"):
+    with pytest.raises(script.InputError, match="an array has no negative indices"):
         delta.array_of_decades(arguments(corpus_folder), str(job))
 
 
@@ -100,7 +101,7 @@ def test_a_stock_macs_rsync_is_one_sentence(tmp_path, monkeypatch):
         (tmp_path / "rsync").write_text(f"#!/bin/sh\necho '{said}' >&2\necho 'usage: rsync' >&2\nexit 1\n")
         (tmp_path / "rsync").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-        with pytest.raises(corpus.InputError, match="install rsync 3 .on a Mac: brew install rsync"):
+        with pytest.raises(script.InputError, match="install rsync 3 .on a Mac: brew install rsync"):
             delta.Place("delta", "/my projects/x", "ssh", False).rsync([], "here", "there", ["a"])
 
 
@@ -110,9 +111,9 @@ def test_a_small_file_that_was_cut_off_on_its_way_is_not_taken(tmp_path, monkeyp
     delta.write_there(here, "record", {"name": "Zoë"})
     run = here.run
     monkeypatch.setattr(here, "run", lambda words, text: run(words, text=text[:-3]))
-    with pytest.raises(corpus.InputError):
+    with pytest.raises(script.InputError):
         delta.write_there(here, "record", {"name": "Zoë", "more": 1})
-    assert corpus.read_json("record") == {"name": "Zoë"}
+    assert script.read_json("record") == {"name": "Zoë"}
 
 
 def test_comments_behind_settings_leave_no_blanks(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import corpus
-from corpus import InputError
+from script import InputError
 
 
 def words(text):

@@ -9,6 +9,7 @@ import pytest
 import Apply_Tuned_Model as apply
 import corpus
 import evaluate_timeline as evaluate
+import script
 from evaluation import metrics, representations, topics
 from evaluation.representations import Passages
 
@@ -189,7 +190,7 @@ def test_what_one_training_held_out_alone_is_neither_compared_on_nor_fitted_on()
     lists = ({"a", "b", "c"}, {"b", "c", "x"})
     trainings = {"t": [{"held_out_documents": sorted(documents)} for documents in lists]}
     assert evaluate.held_out_documents(trainings, passages) == ([1, 2], {"a", "b", "c", "x"})
-    with pytest.raises(corpus.InputError, match="fewer than two embedded documents"):
+    with pytest.raises(script.InputError, match="fewer than two embedded documents"):
         evaluate.held_out_documents({"t": [{"held_out_documents": ["a"]}]}, passages)
 
 
@@ -217,7 +218,7 @@ def test_the_topic_model_tells_kinds_of_documents_apart_and_is_kept(tmp_path, co
     monkeypatch.setattr(topics, "fit_and_infer", None)  # not called again
     assert (topics.topic_mixtures(tmp_path / "r", passages, set(ids), documents, args, 0) == mixtures).all()
     passages.number[-1] = 6
-    with pytest.raises(corpus.InputError, match="passage 6 of t21 was embedded but is not in the chunk files"):
+    with pytest.raises(script.InputError, match="passage 6 of t21 was embedded but is not in the chunk files"):
         topics.words_of_rows(topics.read_words(documents, corpus.ChunkFolder(corpus_folder.chunks)), passages)
 
 
@@ -237,7 +238,7 @@ def evaluated(word_corpus, tiny_encoder, tmp_path):
     }
     training["counts"]["held_out_documents"] = 8
     training |= {"steps": 19, "device": "cpu", "precision": "fp32", "seconds": 60}
-    corpus.write_json(tmp_path / "training.json", training)
+    script.write_json(tmp_path / "training.json", training)
 
     def run(*flags):
         folders = [f"base={tmp_path / 'base'}", f"tuned={tmp_path / 'tuned'}", *(f for f in flags if "=" in f)]
@@ -275,9 +276,9 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
 
 def test_the_page_tells_how_vectors_were_adjusted(evaluated):
     folder, run = evaluated
-    manifest = corpus.read_json(folder / "tuned/manifest.json")
+    manifest = script.read_json(folder / "tuned/manifest.json")
     manifest["arguments"] |= {"centre": 0.5, "whiten": 0.25}
-    corpus.write_json(folder / "tuned/manifest.json", manifest)
+    script.write_json(folder / "tuned/manifest.json", manifest)
     assert run() == 0
     assert "vectors less 0.5 of the mean and whitened to the power 0.25." in (folder / "r/report.html").read_text()
 
@@ -329,7 +330,7 @@ def test_what_is_wrong_with_the_command_is_one_sentence(evaluated, capsys):
     assert run(f"tuned={folder / 'tuned'}") == 2 and "is given twice" in capsys.readouterr().err
     assert run("--topics", "3") == 2 and "pass their folder with -r" in capsys.readouterr().err
     assert run("t=x") == 2 and "1 --training for 2 tuned folders" in capsys.readouterr().err
-    corpus.write_json(folder / "training.json", {"recipe": 1})
+    script.write_json(folder / "training.json", {"recipe": 1})
     assert run() == 2 and "is not a training.json" in capsys.readouterr().err
 
 

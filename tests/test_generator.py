@@ -15,6 +15,7 @@ import pytest
 from openai_server import completion, refusal, shorten
 
 import corpus
+import script
 import synthetic_data_generator as generator
 from paraphrase import asking
 from paraphrase.plan import Request, call_body
@@ -182,7 +183,7 @@ def test_rows_without_paraphrase_keep_the_table_from_being_written(table, server
     status, rows = run(table, server, "--accept-rejects", "drop")
     assert status == 0 and len(rows) == 21 and len(server.requests) == asked  # no reply is paid for twice
     assert "s2" not in {row["paperId"] for row in rows}
-    record = corpus.read_json(table.parent / "paraphrased.tsv.json")
+    record = script.read_json(table.parent / "paraphrased.tsv.json")
     assert record["counts"]["dropped_without_paraphrase"] == 2
     assert "generate" not in {row[cell] for row in rows for cell in ("anchor", "positive")}
 
@@ -403,7 +404,7 @@ def test_max_cost_is_never_passed_and_counts_earlier_runs(table, server, capsys)
     assert 0 < few < FLAGGED and spent == pytest.approx(few * 20e-6) and spent < 0.0023
     assert run(table, server, *flags, "--max-cost", "0.0023") == (2, None) and len(server.requests) == few
     assert run(table, server, *flags, "--max-cost", "1")[0] == 0 and len(server.requests) == FLAGGED
-    record = corpus.read_json(table.parent / "paraphrased.tsv.json")
+    record = script.read_json(table.parent / "paraphrased.tsv.json")
     assert record["dollars"] == pytest.approx(FLAGGED * 20e-6)
 
 
@@ -432,7 +433,7 @@ def test_the_originals_credentials_file_serves_openai_and_no_other_server(table,
     assert asking.client_options(asking.OPENAI, 5)["api_key"] == "sk-env"
     monkeypatch.delenv("OPENAI_API_KEY")
     (tmp_path / "credentials.txt").write_text("sk-file\n")
-    with pytest.raises(corpus.InputError, match="two lines, organization and key") as caught:
+    with pytest.raises(script.InputError, match="two lines, organization and key") as caught:
         asking.client_options(asking.OPENAI, 5)
     assert "sk-file" not in str(caught.value)
 

@@ -17,6 +17,7 @@ from openai_server import Answer, OpenAIServer, refusal, shorten
 from test_generator import FLAGGED, LONG, journal_of, run, table  # noqa: F401 (a fixture)
 
 import corpus
+import script
 from paraphrase import asking
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +63,7 @@ def test_a_bad_reply_is_rejected_and_another_asked_for(table, server, name, monk
     assert status == 0 and len(rows) == 23
     verdicts = [entry["verdict"] for entry in journal_of(table)]
     assert verdicts.count("accepted") == FLAGGED and len(verdicts) == 2 * FLAGGED
-    record = corpus.read_json(table.parent / "paraphrased.tsv.json")
+    record = script.read_json(table.parent / "paraphrased.tsv.json")
     assert sum(record["replies"]["rejected"].values()) == FLAGGED and record["tokens"]["prompt"] == 20 * FLAGGED
 
 
@@ -94,7 +95,7 @@ def test_a_refused_row_fails_alone(table, server, name, capsys):  # noqa: F811
     kept = [row for row in rows if row["paperId"] in ("s1", "t1")]
     assert all(row["anchor"] == row["positive"] and row["model"] == row["temperature"] == "" for row in kept)
     assert "generate" not in {row[cell] for row in rows for cell in ("anchor", "positive")}
-    assert corpus.read_json(table.parent / "paraphrased.tsv.json")["counts"]["kept_without_paraphrase"] == 2
+    assert script.read_json(table.parent / "paraphrased.tsv.json")["counts"]["kept_without_paraphrase"] == 2
 
 
 def test_a_server_that_is_down_for_a_while_is_waited_for(table, server):  # noqa: F811

@@ -12,6 +12,7 @@ import pytest
 from openai_server import shorten
 
 import corpus
+import script
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -81,7 +82,7 @@ def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
     found = json.loads((folder / "report/evaluation.json").read_text())
     assert len(set(found["measured"]["nopara"]["timeline_rho"]["runs"])) == 2 and server.requests == []
     assert [(one["of"], one["less"]) for one in found["differences"]] == [("nopara", "base, centred")]
-    seeds = [corpus.read_json(folder / f"nopara-seed{seed}/training.json")["recipe"]["seed"] for seed in (0, 1)]
+    seeds = [script.read_json(folder / f"nopara-seed{seed}/training.json")["recipe"]["seed"] for seed in (0, 1)]
     assert seeds == [0, 1]
     again = make(*words).stdout
     assert "TuneEmbeddings" not in again and "evaluate" not in again

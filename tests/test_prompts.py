@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import corpus
+import script
 from paraphrase import prompts
 from paraphrase.prompts import Prompt, clean, count_sentences, read_prompts, verdict_on
 
@@ -201,7 +201,7 @@ def test_the_sets_that_come_along():
 def test_a_fault_in_the_file_is_named(tmp_path, text, complaint):
     path = tmp_path / "prompts.toml"
     path.write_text(text)
-    with pytest.raises(corpus.InputError, match="prompts.toml") as caught:
+    with pytest.raises(script.InputError, match="prompts.toml") as caught:
         read_prompts(path, "s")
     assert complaint in str(caught.value)
 

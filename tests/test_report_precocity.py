@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-import corpus
 import report_precocity as report
+import script
 
 FRACTIONS, FILTERS = (1.0, 0.1, 0.05), ("no filter", "train", "trainauth", "trainauthquote")
 
@@ -37,8 +37,8 @@ class Measured:
                             cells = [name, year, 4, fraction, filtered, radius, share, *values, 9, 9]
                             lines.append("\t".join(map(str, cells)) + "\n")
             rows.setdefault(year, []).extend((name, n, value + n * 0.01 - 0.015) for n in range(4))
-        corpus.write_lines(self.folder / "1900s_docs.tsv", lines)
-        corpus.write_json(self.folder / "manifest.json", {"table": "1900s_docs.tsv"})
+        script.write_lines(self.folder / "1900s_docs.tsv", lines)
+        script.write_json(self.folder / "manifest.json", {"table": "1900s_docs.tsv"})
         (self.folder / "passages").mkdir()
         for year, some in rows.items():
             ids, numbers, values = zip(*some)
@@ -104,7 +104,7 @@ def test_a_decade_of_one_document_is_listed_too():
 
 def test_the_regression_finds_what_explains_the_covariate(measured):
     assert measured.run("--covariate", "citations") == 0
-    for fit in corpus.read_json(measured.out / "precocity_report.json")["regressions"]["citations"]:
+    for fit in script.read_json(measured.out / "precocity_report.json")["regressions"]["citations"]:
         assert fit["documents"] == 38 and fit["r_squared"] == pytest.approx(1) and fit["r_squared_date_alone"] < 0.3
     section = (measured.out / "section.html").read_text()
     assert "<td>citations, top quarter</td><td>38</td>" in section and "<td>1.000</td>" in section

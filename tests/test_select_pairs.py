@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import corpus
 import select_training_pairs_final as final
 import select_training_pairs_no_paraphrase as nopara
-from corpus import Document, InputError
+from corpus import Document
+from script import InputError
 
 
 def documents_of(lengths, first_year=1900, per_year=3):

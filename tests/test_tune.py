@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import corpus
+import script
 import TuneEmbeddings as tune
 from tuning import split
 
@@ -65,7 +66,7 @@ def test_documents_are_held_out_whole_and_the_same_for_every_table():
 def test_nothing_held_out_is_an_error_unless_asked_for():
     rows = [{"paperId": "a"}]
     assert split.split_by_document(rows, 0, 0) == (rows, [])
-    with pytest.raises(corpus.InputError, match="--eval-fraction 0.0001 puts 0 of 1 documents aside"):
+    with pytest.raises(script.InputError, match="--eval-fraction 0.0001 puts 0 of 1 documents aside"):
         split.split_by_document(rows, 0.0001, 0)
 
 
@@ -86,7 +87,7 @@ def test_each_held_out_anchor_meets_its_positive_and_five_others():
 )
 def test_pairs_that_wait_for_their_paraphrase_are_refused(tmp_path, capsys, row, complaint):
     corpus.write_pairs(tmp_path / "pairs.tsv", [dict(zip(corpus.PAIR_COLUMNS, row))])
-    with pytest.raises(corpus.InputError, match=complaint):
+    with pytest.raises(script.InputError, match=complaint):
         tune.read_training_pairs(tmp_path / "pairs.tsv", None)
 
 
@@ -174,7 +175,7 @@ def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_s
     assert tune.main(flags) == 2  # neither --resume nor --overwrite
     assert tune.main([*flags, "--resume"]) == 0
     assert not torn.exists()
-    assert corpus.read_json(folder / "training.json")["steps"] == corpus.read_json(whole / "training.json")["steps"]
+    assert script.read_json(folder / "training.json")["steps"] == script.read_json(whole / "training.json")["steps"]
     assert_same_weights(folder, whole)
 
 
@@ -203,12 +204,12 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_resuming_ends_the_same(t
     folder, flags = tmp_path / "model", command(table, tiny_encoder, tmp_path / "model", "--epochs", "6")
     status, said = signalled([sys.executable, "TuneEmbeddings.py", *flags], folder, number)
     assert status == tune.EXIT_STOPPED and "the same command with --resume goes on" in said
-    stopped = corpus.read_json(folder / "stopped.json")
+    stopped = script.read_json(folder / "stopped.json")
     newest = tune.newest_whole_checkpoint(folder)
     assert stopped["signal"] == number.name and f"after step {newest.name.split('-')[1]} of" in stopped["where"]
     assert tune.main([*flags, "--resume"]) == 0
     assert not (folder / "stopped.json").exists()
-    assert corpus.read_json(folder / "training.json")["steps"] == corpus.read_json(whole / "training.json")["steps"]
+    assert script.read_json(folder / "training.json")["steps"] == script.read_json(whole / "training.json")["steps"]
     assert_same_weights(folder, whole)
 
 
@@ -241,12 +242,12 @@ def test_two_processes_train_the_same_model_as_one(pairs, tiny_encoder, tmp_path
     still = tmp_path / "still"
     shutil.copytree(tiny_encoder, still)
     settings = still / "config.json"
-    without = corpus.read_json(settings) | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    corpus.write_json(settings, without)
+    without = script.read_json(settings) | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    script.write_json(settings, without)
     flags = ["--limit", "80", "--eval-fraction", "0", "--epochs", "2", "--precision", "fp32"]
     assert tune.main(command(pairs, still, tmp_path / "one", *flags)) == 0
     subprocess.run(torchrun(command(pairs, still, tmp_path / "two", *flags)), cwd=ROOT, check=True)
-    records = [corpus.read_json(tmp_path / name / "training.json") for name in ("one", "two")]
+    records = [script.read_json(tmp_path / name / "training.json") for name in ("one", "two")]
     assert [record["steps"] for record in records] == [20, 20] and records[1]["processes"] == 2
     one, two = (weights(tmp_path / name / "final") for name in ("one", "two"))
     for name, value in one.items():
@@ -260,10 +261,10 @@ def test_two_processes_resume_within_an_epoch_in_the_same_order(pairs, tiny_enco
     folder = tmp_path / "model"
     flags = command(pairs, tiny_encoder, folder, *flags, "--resume")
     status, said = signalled(torchrun(flags), folder, signal.SIGTERM, checkpoint=65)  # the fourth epoch
-    assert status != 0 and "after step" in corpus.read_json(folder / "stopped.json")["where"], said
+    assert status != 0 and "after step" in script.read_json(folder / "stopped.json")["where"], said
     subprocess.run(torchrun(flags), cwd=ROOT, check=True)
-    assert corpus.read_json(folder / "training.json")["steps"] == 12 * (
-        corpus.read_json(folder / "training.json")["counts"]["training_pairs"] // 8
+    assert script.read_json(folder / "training.json")["steps"] == 12 * (
+        script.read_json(folder / "training.json")["counts"]["training_pairs"] // 8
     )
     assert_same_weights(folder, tmp_path / "whole")
 
@@ -272,7 +273,7 @@ def test_a_batch_that_the_gpus_cannot_share_is_refused():
     tune.check_batch(80, 100, 4)
     tune.check_batch(81, 10, 1)
     for size, pairs_there in ((81, 100), (80, 79)):
-        with pytest.raises(corpus.InputError, match=f"--batch-size {size} with {pairs_there} pairs on 4 GPUs"):
+        with pytest.raises(script.InputError, match=f"--batch-size {size} with {pairs_there} pairs on 4 GPUs"):
             tune.check_batch(size, pairs_there, 4)
 
 
@@ -346,7 +347,7 @@ def test_roberta_has_two_positions_less_than_its_table():
     roberta = RobertaModel(RobertaConfig(max_position_embeddings=514, **sizes))
     model = [types.SimpleNamespace(model=roberta)]
     tune.check_length(model, 512)
-    with pytest.raises(corpus.InputError, match="positions for 512 tokens at most"):
+    with pytest.raises(script.InputError, match="positions for 512 tokens at most"):
         tune.check_length(model, 513)
 
 
@@ -354,7 +355,7 @@ def test_overwrite_starts_anew(pairs, tiny_encoder, tmp_path):
     folder = tmp_path / "model"
     assert tune.main(command(pairs, tiny_encoder, folder, "--limit", "40")) == 0
     assert tune.main(command(pairs, tiny_encoder, folder, "--limit", "48", "--overwrite")) == 0
-    counts = corpus.read_json(folder / "training.json")["counts"]
+    counts = script.read_json(folder / "training.json")["counts"]
     assert counts["training_pairs"] + counts["held_out_pairs"] == 48
 
 

@@ -10,6 +10,7 @@ import tuning_grid
 from test_tune import command, pairs, weights  # noqa: F401
 
 import corpus
+import script
 import TuneEmbeddings as tune
 from tuning import batches, loss, split
 
@@ -155,10 +156,10 @@ def test_whole_authors_are_held_out_on_request(tmp_path):
     train_rows, _, held_rows = split_of(words, "-t", str(metadata))
     authors = [{int(row["paperId"][1:]) // 4 for row in part} for part in (train_rows, held_rows)]
     assert authors[0].isdisjoint(authors[1]) and len(authors[0] | authors[1]) == 10
-    with pytest.raises(corpus.InputError, match="needs the metadata"):
+    with pytest.raises(script.InputError, match="needs the metadata"):
         split_of(words)
     metadata.write_text("paperId\tyear\nd0\t1900\n")
-    with pytest.raises(corpus.InputError, match="has no author of d0"):
+    with pytest.raises(script.InputError, match="has no author of d0"):
         split_of(words, "-t", str(metadata))
 
 

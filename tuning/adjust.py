@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus import InputError
+from script import InputError
 
 ADJUSTMENT = "adjustment.safetensors"  # in the model's folder
 MOST_TEXTS = 5000  # fitted on so many: several times the dimensions

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import corpus
-from corpus import InputError, log
+import script
+from script import InputError, log
 
 RECIPE = "recipe.json"  # what the checkpoints beside it were made with
 WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
@@ -28,7 +29,7 @@ def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> b
         if set(earlier_products(folder)) - {folder / STOPPED}:
             raise InputError(f"{folder} holds a model of unknown settings; choose another -o, or --overwrite it.")
         return False
-    before = corpus.read_json(folder / RECIPE)
+    before = script.read_json(folder / RECIPE)
     changed = [name for name, value in recipe.items() if before.get(name) != value]
     if changed:
         what = "; ".join(
@@ -56,7 +57,7 @@ def start_anew(folder: Path, recipe: dict) -> None:
     """Delete an earlier training and write the new recipe; the old one stays until all it tells about is gone."""
     for old in earlier_products(folder):
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    corpus.write_json(folder / RECIPE, recipe)
+    script.write_json(folder / RECIPE, recipe)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -104,7 +105,7 @@ class BestEpoch:
         log.info("epoch %d: average precision %.4f on the validation documents", epoch, self.scores[epoch])
         before = torch.load(self.path)["score"] if self.path.exists() else -1.0
         if self.scores[epoch] > before:
-            with corpus.replacing(self.path) as beside:
+            with script.replacing(self.path) as beside:
                 torch.save({"score": self.scores[epoch], "epoch": epoch, "weights": model.state_dict()}, beside)
 
     def restore(self, model) -> int | None:

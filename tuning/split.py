@@ -7,7 +7,8 @@ from collections import defaultdict
 from itertools import combinations
 
 import corpus
-from corpus import InputError, log
+import script
+from script import InputError, log
 
 VALIDATION = 0.05  # of the training documents choose the epoch under --keep best
 
@@ -46,7 +47,7 @@ def split_groups(rows: list[dict], metadata: str | None, column: str) -> dict[st
     values = {row["paperId"]: row.get(column) for _, row in corpus.metadata_rows(metadata)}
     absent = [paper_id for paper_id in documents if values.get(paper_id) is None]
     if absent:
-        raise InputError(f"{metadata} has no {column} of {corpus.first_few(absent)}; correct --hold-out-by or -t.")
+        raise InputError(f"{metadata} has no {column} of {script.first_few(absent)}; correct --hold-out-by or -t.")
     return {paper_id: values[paper_id].strip() or paper_id for paper_id in documents}
 
 

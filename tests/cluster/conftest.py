@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from small_corpus import make_word_corpus
 
-import corpus
+import script
 
 ROOT = Path(__file__).resolve().parents[2]
 RIG = ROOT / "tests/cluster/rig.sh"
@@ -117,7 +117,7 @@ class User:
         return "".join(path.read_text() for path in self.far.glob(f"logs/*-{job}.out"))
 
     def steps(self, model: str) -> int:
-        return corpus.read_json(self.far / "output/models" / model / "training.json")["steps"]
+        return script.read_json(self.far / "output/models" / model / "training.json")["steps"]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import corpus
+import script
 
 LONG = "--epochs 400 --save-steps 50"  # 1600 steps, some forty seconds on a core
 
@@ -54,7 +55,7 @@ def reference(sent, tmp_path_factory):
 
 
 def assert_same(user, model, reference):
-    record = corpus.read_json(reference / "training.json")
+    record = script.read_json(reference / "training.json")
     assert user.steps(model) == record["steps"] == 1600
     got, expected = weights(user.far / "output/models" / model), weights(reference)
     for name, value in expected.items():
@@ -124,7 +125,7 @@ def test_one_flag_trains_on_several_gpus_and_a_signal_loses_nothing(sent):
     sent.until(lambda: checkpoint(sent, "two", 90))
     sent.delta(f"scancel --signal=USR1 {job}")
     assert sent.until_ended(job) == "COMPLETED", sent.log(job)
-    record = corpus.read_json(sent.far / "output/models/two/training.json")
+    record = script.read_json(sent.far / "output/models/two/training.json")
     assert record["processes"] == 2 and record["steps"] == 100 * (record["counts"]["training_pairs"] // 8)
     assert "going on from output/models" in sent.log(job)
 
@@ -165,7 +166,7 @@ def test_embeddings_wait_for_a_training_that_is_requeued(sent):
     sent.until(lambda: "goes on in a new run" in sent.log(train))
     assert sent.state(apply) == "PENDING"
     sent.make("wait", "EVERY=1")
-    assert corpus.read_json(sent.far / "output/embeddings/nopara/manifest.json")["passages"] == 24 * 12
+    assert script.read_json(sent.far / "output/embeddings/nopara/manifest.json")["passages"] == 24 * 12
 
 
 def test_two_at_once_submit_one_job(sent):

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 import corpus
+import script
 
 EDITS = {
     "--array=190-200%8": "--array=190-195%3",
@@ -48,7 +49,7 @@ def test_an_array_over_years_ends_with_one_table_and_goes_on_where_it_was(sent):
     assert list(dict.fromkeys(line.split("\t")[0] for line in table.splitlines()[1:])) == [
         d.paper_id for d in documents
     ]
-    record = corpus.read_json(folder / "manifest.json")
+    record = script.read_json(folder / "manifest.json")
     assert record["lines"] == len(documents) * 48 and record["commit"]
 
     made = {path.name: path.stat().st_mtime_ns for path in folder.glob("years/*.tsv")}

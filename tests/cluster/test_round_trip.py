@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-import corpus
+import script
 
 BIG = 150_000_000  # bytes of noise: seconds of transfer, time to cut it off
 
@@ -19,7 +19,7 @@ BIG = 150_000_000  # bytes of noise: seconds of transfer, time to cut it off
 def tree(folder):
     """Return what lies in a folder: path → (size, time, content's digest)."""
     files = [path for path in folder.rglob("*") if path.is_file() and ".venv" not in path.parts]
-    return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, corpus.file_digest(p)) for p in files}
+    return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, script.file_digest(p)) for p in files}
 
 
 def cut_connection(user, running, seen):
@@ -43,8 +43,8 @@ def far_embeddings(user, model="nopara", size=1000, decades=(1900, 1910)):
         (folder / f"{decade}.parquet").write_bytes(data)
         record = {"decade": decade, "file": f"{decade}.parquet", "bytes": size, "passages": 1, "documents": 1}
         records.append(record | {"sha256": hashlib.sha256(data).hexdigest()})
-        corpus.write_json(folder / f"decades/{decade}.json", records[-1])
-    corpus.write_json(folder / "manifest.json", {"passages": len(records), "decades": records})
+        script.write_json(folder / f"decades/{decade}.json", records[-1])
+    script.write_json(folder / "manifest.json", {"passages": len(records), "decades": records})
     return folder
 
 
@@ -123,7 +123,7 @@ def test_a_push_that_was_cut_off_shows_no_torn_file_and_goes_on(user):
     assert target.read_bytes() == before
     user.make("connect")
     user.make("sync-delta")
-    assert corpus.file_digest(target) == corpus.file_digest(big)
+    assert script.file_digest(target) == script.file_digest(big)
     assert sorted(path.name for path in partial.iterdir()) == sorted(path.name for path in big.parent.iterdir())
 
 
@@ -190,24 +190,24 @@ def test_only_whole_decades_are_taken_over(sent):
 def test_decades_and_models_that_are_only_here_are_not_replaced(sent):
     far_embeddings(sent)
     sent.make("pull-embeddings")
-    corpus.write_json(sent.clone / "output/embeddings/nopara/decades/1950.json", {"decade": 1950})
+    script.write_json(sent.clone / "output/embeddings/nopara/decades/1950.json", {"decade": 1950})
     sent.make("pull-embeddings", fails="holds decades that delta:")
     mine = sent.clone / "output/models/nopara"
     mine.mkdir(parents=True)
-    corpus.write_json(mine / "training.json", {"trained": "here"})
+    script.write_json(mine / "training.json", {"trained": "here"})
     sent.make("pull-model", fails="holds no finished model")
     (sent.far / "output/models/nopara/final").mkdir(parents=True)
-    corpus.write_json(sent.far / "output/models/nopara/training.json", {"trained": "there"})
+    script.write_json(sent.far / "output/models/nopara/training.json", {"trained": "there"})
     sent.make("pull-model", fails="holds another model, trained here")
-    assert corpus.read_json(mine / "training.json") == {"trained": "here"}
+    assert script.read_json(mine / "training.json") == {"trained": "here"}
     shutil.rmtree(mine)
     sent.make("pull-model")
-    corpus.write_json(sent.far / "output/models/nopara/training.json", {"trained": "there, again"})
+    script.write_json(sent.far / "output/models/nopara/training.json", {"trained": "there, again"})
     sent.make("pull-model")  # one that was pulled may be replaced
-    assert corpus.read_json(mine / "training.json") == {"trained": "there, again"}
-    corpus.write_json(mine / "training.json", {"trained": "here, after the pull"})
+    assert script.read_json(mine / "training.json") == {"trained": "there, again"}
+    script.write_json(mine / "training.json", {"trained": "here, after the pull"})
     sent.make("pull-model", fails="holds another model, trained here")
-    assert corpus.read_json(mine / "training.json") == {"trained": "here, after the pull"}
+    assert script.read_json(mine / "training.json") == {"trained": "here, after the pull"}
 
 
 def test_a_full_disk_at_the_far_end_is_one_sentence_and_loses_nothing(user):
@@ -221,7 +221,7 @@ def test_a_full_disk_at_the_far_end_is_one_sentence_and_loses_nothing(user):
         assert not (user.far / "data/chunks/doc03.txt").exists()
         subprocess.run(["mount", "-o", "remount,size=100m", user.far], check=True)
         user.make("sync-delta")
-        assert corpus.file_digest(user.far / "data/chunks/doc03.txt") == corpus.file_digest(big)
+        assert script.file_digest(user.far / "data/chunks/doc03.txt") == script.file_digest(big)
         too_much = user.clone / "slurm/z.slurm"
         too_much.write_bytes(os.urandom(2_000_000))
         subprocess.run(["mount", "-o", "remount,size=6m", user.far], check=True)

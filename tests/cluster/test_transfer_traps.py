@@ -6,6 +6,7 @@ import os
 from test_round_trip import far_embeddings, same_files
 
 import corpus
+import script
 
 
 def with_names(user, *names):
@@ -51,7 +52,7 @@ def paraphrase_there(user):
     for name in ("para10.tsv.json", "para10.tsv.journal.jsonl"):
         (table.parent / name).write_text("{}\n")
     (output / "models/para10/final").mkdir(parents=True)
-    corpus.write_json(output / "models/para10/training.json", {"seconds": 1})
+    script.write_json(output / "models/para10/training.json", {"seconds": 1})
     for path in output.rglob("*"):
         os.utime(path, (1e9, 1e9))  # made long before anything here
 

@@ -1,0 +1,220 @@
+"""How a script behaves: errors in one sentence, its log, its flags, whole files or none, and the record of a run."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import logging
+import os
+import platform
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from importlib import metadata as installed
+from pathlib import Path
+
+SHOWN = 5  # documents named in a warning before "and n more"
+
+log = logging.getLogger("tunedembeddings")
+
+
+# ---------------------------------------------------------------- errors, log, settings
+
+
+class InputError(Exception):
+    """Bad input. The message is one sentence: the file, line or value, and what to do about it."""
+
+
+def command(main):
+    """Decorate a script's main(argv): bad input becomes one sentence and exit status 2, no traceback."""
+
+    @functools.wraps(main)
+    def run(argv: list[str] | None = None) -> int:
+        # Only our own lines at INFO: httpx would log one line per paraphrase.
+        logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+        log.setLevel(logging.INFO if is_main_process() else logging.ERROR)
+        script = Path(sys.modules[main.__module__].__file__ or main.__module__).name
+        try:
+            return main(argv) or 0
+        except InputError as error:
+            if is_main_process():
+                print(f"{script}: {error}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            if error.filename is None and error.errno is None:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"{script}: {where}{error.strerror}; check the path, its permissions and the disk.", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt as interrupt:
+            print(f"{script}: interrupted; run the same command again to go on.", file=sys.stderr)
+            return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
+
+    return run
+
+
+def is_main_process() -> bool:
+    """Tell whether this is the only process, or under torchrun the one that writes and reports."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def parser(doc: str, example: str) -> argparse.ArgumentParser:
+    """Return an ArgumentParser whose --help is the script's docstring and ends with a command to paste."""
+    return argparse.ArgumentParser(
+        description=doc,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_corpus_arguments(arguments: argparse.ArgumentParser) -> None:
+    """Add the flags that mean the same in every script that reads the corpus: -t, -r, -s, -e."""
+    group = arguments.add_argument_group("corpus")
+    add = group.add_argument
+    add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId and year")
+    add("-r", "--rootfolder", required=True, metavar="FOLDER", help="folder of chunk files, <paperId>.txt")
+    add("-s", "--startyear", type=int, metavar="YEAR", help="first year, inclusive (default all)")
+    add("-e", "--endyear", type=int, metavar="YEAR", help="last year, exclusive (default all)")
+    add(
+        "--encoding-errors",
+        choices=("strict", "replace"),
+        default="strict",
+        help="invalid UTF-8 in a chunk file: stop (strict, the default) or put U+FFFD in its place",
+    )
+
+
+def positive_int(text: str) -> int:
+    """Argparse type: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """Argparse type: a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def log_settings(args: argparse.Namespace) -> None:
+    """Echo every setting in force, defaults included."""
+    log.info("settings: %s", "  ".join(f"{name}={value}" for name, value in vars(args).items()))
+
+
+def shortened(text: str, most: int = 24) -> str:
+    """Return enough of a cell to find it; in a mistaken file it may be a passage under a restricted licence."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def first_few(names: list[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+# ---------------------------------------------------------------- writing
+
+
+@contextmanager
+def replacing(path: str | Path):
+    """Yield a temporary neighbour of path to write to; rename it to path only if all went well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Host and process in the name: array tasks on several nodes write to one folder.
+    beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+    try:
+        yield beside
+        with open(beside, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, data: dict) -> None:
+    """Write data as indented JSON, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_lines(path: str | Path, lines) -> int:
+    """Write lines, each with its line feed, as UTF-8, whole or not at all; return their number."""
+    written = 0
+    with replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as handle:
+        for line in lines:
+            handle.write(line)
+            written += 1
+    return written
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object that a stage wrote. InputError where it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}); make it again with the stage that wrote it.") from None
+
+
+def file_digest(path: str | Path) -> str | None:
+    """Return the SHA-256 of a file in hexadecimal, None where there is no file."""
+    if not Path(path).is_file():
+        return None
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def record_path(product: str | Path) -> Path:
+    """Return where the record of a product that is one file lies: <product>.json."""
+    return Path(f"{product}.json")
+
+
+def run_record(args: argparse.Namespace, started: float, **facts) -> dict:
+    """Return how a product was made: command, settings, versions, commit, times (UTC, seconds), counts."""
+    packages = ("numpy", "openai", "pandas", "pyarrow", "sentence-transformers", "statsmodels", "torch", "transformers")
+    versions = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            versions[name] = installed.version(name)
+        except installed.PackageNotFoundError:
+            continue
+    return {
+        "command": shlex.join(sys.argv),
+        "arguments": vars(args),
+        "commit": commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": versions,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(time.time() - started, 1),
+        **facts,
+    }
+
+
+def commit() -> str | None:
+    """Return the git commit of these scripts (with + where files were changed since); None where nothing tells it.
+
+    On a cluster there is no git folder: delta.py leaves a file that says what it sent.
+    """
+    here = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", here, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    note = here / ".commit"
+    return described.stdout.strip() or (note.read_text().strip() if note.exists() else "") or None
