@@ -32,7 +32,6 @@ EXAMPLE = (
 BATCH_SIZE = 32
 CENTRE, WHITEN = 0.5, 0.25  # of models tuned by TuneEmbeddings.py; benchmarks/TUNING.md shows what they do
 SLICE = 2048  # passages sorted by length and encoded together: steady progress, little padding
-DECADE_RECORDS = "decades"  # <outputpath>/decades/1790.json: what 1790.parquet was made from
 
 
 def by_decade(documents: list[Document]) -> dict[int, list[Document]]:
@@ -158,7 +157,7 @@ def read_if_there(path: Path) -> dict:
 
 def read_records(folder: Path) -> dict[int, dict]:
     """Return the records of the decades that are done, by decade."""
-    records = filter(None, map(read_if_there, (folder / DECADE_RECORDS).glob("*.json")))
+    records = filter(None, map(read_if_there, (folder / corpus.DECADE_RECORDS).glob("*.json")))
     return {record["decade"]: record for record in sorted(records, key=lambda record: record["decade"])}
 
 
@@ -207,7 +206,7 @@ def is_done(folder: Path, planned: dict, record: dict) -> bool:
 def embed_decade(decade: int, documents: list[Document], chunks, encoder: Encoder, settings: dict, progress) -> None:
     """Write one decade's file, then its record, unless both are there, made from the same texts and settings."""
     folder = Path(encoder.args.outputpath)
-    record_file = folder / DECADE_RECORDS / f"{decade}.json"
+    record_file = folder / corpus.DECADE_RECORDS / f"{decade}.json"
     odd_before = Counter(chunks.counts())
     record, (paper_ids, numbers, texts) = plan_decade(decade, documents, chunks, encoder.args, settings)
     oddities = {name: count - odd_before[name] for name, count in chunks.counts().items()}

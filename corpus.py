@@ -6,6 +6,7 @@ Metadata (one TSV), chunk files (one text file per document), pair tables (TSV),
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import re
 from collections import Counter
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from script import InputError, first_few, log, replacing, shortened
+from script import InputError, file_digest, first_few, log, read_json, replacing, shortened
 
 if TYPE_CHECKING:  # numpy costs 0.1 s, pyarrow 0.3 s: --help must not pay for them
     import numpy as np
@@ -25,6 +26,7 @@ TO_GENERATE = "generate"  # the word that stands in a cell until it is paraphras
 
 EMBEDDING_FORMATS = ("parquet", "tsv")
 MANIFEST = "manifest.json"  # an embedding folder is complete when this file says so
+DECADE_RECORDS = "decades"  # <folder>/decades/1790.json: what 1790.parquet was made from
 TRAINING_RECORD = "training.json"  # a model folder is complete when this file is there
 
 WHOLE_YEAR = re.compile(r"[+-]?[0-9]+(\.0*)?")  # pandas writes 1790.0 once one year of the column is missing
@@ -366,3 +368,82 @@ def read_vectors(file) -> np.ndarray:
         rows[:] = batch.column(0).flatten().to_numpy().reshape(rows.shape)
         start += len(batch)
     return vectors
+
+
+class DecadeFile:
+    """One decade's file in an embedding folder, and what the manifest says of it (None where there is no manifest)."""
+
+    def __init__(self, path: Path, record: dict | None):
+        self.path, self.record = path, record
+        if record is not None and path.stat().st_size != record["bytes"]:
+            raise InputError(f"{path} has not the {record['bytes']} bytes of {MANIFEST}; copy or embed it again.")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The file's SHA-256: as the manifest has it, else computed once."""
+        return self.record["sha256"] if self.record is not None else file_digest(self.path)
+
+
+def read_manifest(folder: str | Path) -> dict:
+    """Read an embedding folder's manifest. InputError where it has none, and so is not complete."""
+    path = Path(folder) / MANIFEST
+    if not path.exists():
+        raise InputError(f"{path} does not exist: the folder is not complete; run Apply_Tuned_Model.py to its end.")
+    return read_json(path)
+
+
+def find_decades(folder: str | Path) -> dict[int, DecadeFile]:
+    """Return the file of each decade, ascending; other files are ignored with a line in the log.
+
+    A folder that Apply_Tuned_Model.py did not make has neither manifest nor records; its files are taken as they are.
+
+    Raises:
+        InputError: no such folder, none of its files a decade's, one decade twice, or a folder that is not complete.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; name the one that Apply_Tuned_Model.py wrote.")
+    ours = (folder / MANIFEST).exists() or (folder / DECADE_RECORDS).is_dir()
+    records = {record["file"]: record for record in read_manifest(folder)["decades"]} if ours else None
+    files, ignored = {}, []
+    for path in sorted(folder.iterdir()):
+        decade = decade_in(path)
+        if decade is None or (records is not None and path.name not in records):
+            if path.name not in (MANIFEST, DECADE_RECORDS):
+                ignored.append(path.name)
+            continue
+        if decade in files:
+            raise InputError(
+                f"{folder} holds {files[decade].path.name} and {path.name}; delete the one you do not want."
+            )
+        files[decade] = DecadeFile(path, records and records[path.name])
+    if ignored:
+        log.info("%s: %d other files ignored: %s", folder, len(ignored), first_few(ignored))
+    lacking = [name for name, r in (records or {}).items() if r["passages"] and not (folder / name).exists()]
+    if lacking or not files:
+        missing = first_few(lacking) or "a decade's file such as 1790.parquet"
+        raise InputError(f"{folder} lacks {missing}; run Apply_Tuned_Model.py again.")
+    return dict(sorted(files.items()))
+
+
+def decade_in(path: Path) -> int | None:
+    """Return the decade whose file this is by its name, None where it is none."""
+    if path.suffix not in (".parquet", ".tsv") or not re.fullmatch(r"-?\d+", path.stem) or int(path.stem) % 10:
+        return None
+    return int(path.stem)
+
+
+def read_embedding_folder(folder: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Read all decades of a complete embedding folder.
+
+    Returns:
+        paperIds, passage numbers (int), vectors (float32, passages × dimensions), decades ascending.
+    Raises:
+        InputError: the folder has no manifest, lacks a file, or one of them is damaged.
+    """
+    import numpy as np
+
+    read_manifest(folder)
+    decades = [read_embeddings(file.path) for file in find_decades(folder).values()]
+    paper_ids = [paper_id for of_decade, _, _ in decades for paper_id in of_decade]
+    return paper_ids, *(np.concatenate(parts) for parts in list(zip(*decades))[1:])

@@ -47,8 +47,6 @@ def read_trainings(folders: dict[str, list[str]], paths: list[str]) -> dict[str,
     Raises:
         InputError: there is not one for each folder.
     """
-    from evaluation.representations import read_manifest
-
     tuned = [(name, folder) for name, of_name in list(folders.items())[1:] for folder in of_name]
     if len(paths) != len(tuned):
         raise InputError(f"{len(paths)} --training for {len(tuned)} tuned folders; give one each, in their order.")
@@ -57,7 +55,7 @@ def read_trainings(folders: dict[str, list[str]], paths: list[str]) -> dict[str,
         record = script.read_json(path)
         if "held_out_documents" not in record:
             raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
-        arguments = read_manifest(folder)["arguments"]
+        arguments = corpus.read_manifest(folder)["arguments"]
         trainings[name].append(record | {"adjusted": {key: arguments.get(key, 0) for key in ("centre", "whiten")}})
     return dict(trainings)
 
@@ -85,12 +83,12 @@ def read_authors(args, passages) -> list[str] | None:
 
 def measure_embeddings(folders: dict[str, list[str]], passages, unseen: set[str], bench):
     """Return the figures of every run of every NAME, plain and centred, and each NAME's first run for the drawings."""
-    from evaluation.representations import centred, check_same_passages, embedding_run, read_folder
+    from evaluation.representations import centred, check_same_passages, embedding_run
 
     runs, drawn, first = defaultdict(list), {}, None
     for name, of_name in folders.items():
         for folder in of_name:
-            paper_ids, numbers, vectors = read_folder(folder)
+            paper_ids, numbers, vectors = corpus.read_embedding_folder(folder)
             first = first or (folder, paper_ids, numbers)
             check_same_passages(folder, paper_ids, numbers, first)
             run = embedding_run(vectors, passages)
@@ -203,10 +201,10 @@ def main(argv: list[str] | None = None) -> int:
     documents, _ = corpus.read_metadata(args.metadatapath)
 
     from evaluation.metrics import METRICS, Bench, mean_of_runs
-    from evaluation.representations import index_passages, read_folder
+    from evaluation.representations import index_passages
 
     base, *tuned = folders
-    paper_ids, numbers, _ = read_folder(folders[base][0])
+    paper_ids, numbers, _ = corpus.read_embedding_folder(folders[base][0])
     year_of = {document.paper_id: document.year for document in documents}
     passages = index_passages(paper_ids, numbers, year_of, args.metadatapath)
     held, unseen = held_out_documents(trainings, passages)

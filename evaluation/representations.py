@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-import corpus
 import script
 from script import InputError
 from tuning.adjust import unit_rows
@@ -33,26 +31,6 @@ class Run(NamedTuple):
     passages: np.ndarray
     documents: np.ndarray
     distance: np.ndarray
-
-
-def read_manifest(folder: str) -> dict:
-    """Read an embedding folder's manifest. InputError where it has none, and so is not whole."""
-    manifest = Path(folder) / corpus.MANIFEST
-    if not manifest.exists():
-        raise InputError(f"{manifest} does not exist: the folder is not complete; run Apply_Tuned_Model.py to its end.")
-    return script.read_json(manifest)
-
-
-def read_folder(folder: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Read all decades of an embedding folder: paperIds, passage numbers, vectors. InputError if not whole."""
-    paper_ids, numbers, vectors = [], [], []
-    for record in read_manifest(folder)["decades"]:
-        if record["passages"]:
-            ids, chunk_numbers, decade_vectors = corpus.read_embeddings(Path(folder) / record["file"])
-            paper_ids += ids
-            numbers.append(chunk_numbers)
-            vectors.append(decade_vectors)
-    return paper_ids, np.concatenate(numbers), np.concatenate(vectors)
 
 
 def index_passages(paper_ids: list[str], numbers, year_of: dict[str, int], metadata: str) -> Passages:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter, OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -50,7 +49,7 @@ class Folder:
         self.by_year: dict[int, list[Document]] = {}
         for document in documents:
             self.by_year.setdefault(document.year, []).append(document)
-        self.files, self.digests = find_decades(self.path)
+        self.files = corpus.find_decades(self.path)
         self.dimensions: tuple[int, Path] | None = None
         self.unknown: dict[int, list[str]] = {}
         self.kept: OrderedDict[int, dict[int, Year]] = OrderedDict()
@@ -120,7 +119,7 @@ class Folder:
         """
         import numpy as np
 
-        path = self.files[decade]
+        path = self.files[decade].path
         paper_ids, numbers, vectors = corpus.read_embeddings(path)
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
         bad = np.flatnonzero((lengths < SHORTEST) | (lengths > LONGEST))
@@ -153,7 +152,7 @@ class Folder:
 
     def check_dimensions(self, decade: int) -> None:
         """Refuse a decade whose vectors are longer or shorter than those of the decade used first."""
-        path = self.files[decade]
+        path = self.files[decade].path
         dimensions = next((year.vectors.shape[1] for year in self.kept[decade].values()), None)
         if dimensions is None:
             return
@@ -184,58 +183,8 @@ class Folder:
         digest, decades = hashlib.sha256(), sorted({corpus.decade_of(year) for year in years})
         for decade in decades:
             if decade in self.files:
-                digest.update(f"{decade} {self.digests[decade]()}\n".encode())
+                digest.update(f"{decade} {self.files[decade].digest}\n".encode())
         for year in years:
             for paper_id in self.of_year(year):
                 digest.update(f"{paper_id}\t{year}\n".encode())
         return digest.hexdigest()
-
-
-def find_decades(folder: Path) -> tuple[dict[int, Path], dict]:
-    """Return the file of each decade and a function that gives its SHA-256; other files are ignored with a line.
-
-    Raises:
-        InputError: no such folder, none of its files a decade's, one decade twice, or a folder that is not whole.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; -d/--data names the one that Apply_Tuned_Model.py wrote.")
-    manifest = folder / corpus.MANIFEST
-    if not manifest.exists() and (folder / "decades").is_dir():
-        raise InputError(f"{manifest} does not exist: the folder is not whole; run Apply_Tuned_Model.py to its end.")
-    records = {r["file"]: r for r in script.read_json(manifest)["decades"]} if manifest.exists() else None
-    files, digests, ignored = {}, {}, []
-    for path in sorted(folder.iterdir()):
-        decade = decade_in(path)
-        listed = records is None or path.name in records
-        if decade is None or not listed:
-            if path.name not in (corpus.MANIFEST, "decades"):
-                ignored.append(path.name)
-            continue
-        if decade in files:
-            raise InputError(f"{folder} holds {files[decade].name} and {path.name}; delete the one that is not wanted.")
-        files[decade] = path
-        digests[decade] = digest_function(path, records and records[path.name])
-    if ignored:
-        log.info("%s: %d other files ignored: %s", folder, len(ignored), script.first_few(ignored))
-    lacking = [name for name, r in (records or {}).items() if r["passages"] and not (folder / name).exists()]
-    if lacking or not files:
-        missing = script.first_few(lacking) or "a decade's file such as 1790.parquet"
-        raise InputError(f"{folder} lacks {missing}; run Apply_Tuned_Model.py again.")
-    return files, digests
-
-
-def decade_in(path: Path) -> int | None:
-    """Return the decade whose file this is by its name, None where it is none."""
-    if path.suffix not in (".parquet", ".tsv") or not re.fullmatch(r"-?\d+", path.stem) or int(path.stem) % 10:
-        return None
-    return int(path.stem)
-
-
-def digest_function(path: Path, record: dict | None):
-    """Return a function that gives a decade file's SHA-256: as the manifest has it, else computed once."""
-    if record is None:
-        found = []
-        return lambda: found[0] if found else (found.append(script.file_digest(path)), found[0])[1]
-    if path.stat().st_size != record["bytes"]:
-        raise InputError(f"{path} has not the {record['bytes']} bytes of {corpus.MANIFEST}; copy or embed it again.")
-    return lambda: record["sha256"]

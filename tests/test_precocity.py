@@ -330,10 +330,10 @@ def test_listed_passages_without_embeddings_are_counted(dense, caplog):
     ("prepare", "flags", "complaint"),
     [
         (lambda m: None, ["-s", 2000], "has no document of the years asked for"),
-        (lambda m: shutil.rmtree(m.data), [], "is not a folder; -d/--data names the one"),
+        (lambda m: shutil.rmtree(m.data), [], "is not a folder; name the one that Apply_Tuned_Model.py wrote"),
         (lambda m: [p.unlink() for p in m.data.iterdir()], [], "lacks a decade's file"),
-        (lambda m: (m.data / "decades").mkdir(), [], "the folder is not whole"),
-        (lambda m: m.write(".tsv"), [], "holds 1880.parquet and 1880.tsv; delete the one that is not wanted"),
+        (lambda m: (m.data / "decades").mkdir(), [], "the folder is not complete"),
+        (lambda m: m.write(".tsv"), [], "holds 1880.parquet and 1880.tsv; delete the one you do not want"),
         (lambda m: m.add("a-1900", 1900, []).write(), [], "paperId 'a-1900' stands on lines"),
         (lambda m: None, ["--device", "mps", "--dtype", "float64"], "--device mps"),
         (lambda m: None, ["--exclude-same-author", "--author-column", "writer"], "no column 'writer'"),
