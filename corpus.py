@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from script import InputError, file_digest, first_few, log, read_json, replacing, shortened
+from script import InputError, file_digest, first_few, log, read_json, replacing, shortened, write_json
 
 if TYPE_CHECKING:  # numpy costs 0.1 s, pyarrow 0.3 s: --help must not pay for them
     import numpy as np
@@ -319,6 +320,13 @@ def write_embeddings(path: str | Path, paper_ids: list[str], chunk_numbers: list
             parquet.write_table(pa.table(columns), handle, compression="zstd", use_dictionary=["paperId"])
 
 
+def check_tsv_names(documents: list[Document]) -> None:
+    """Refuse quotation marks in paperIds: the original's TSV layout has no way to write them."""
+    for document in documents:
+        if '"' in document.paper_id:
+            raise InputError(f"paperId {document.paper_id!r} can't be written with --format tsv; use parquet.")
+
+
 def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Read one decade's file: paper ids, chunk numbers (int), vectors (float32, passages × dimensions).
 
@@ -368,6 +376,113 @@ def read_vectors(file) -> np.ndarray:
         rows[:] = batch.column(0).flatten().to_numpy().reshape(rows.shape)
         start += len(batch)
     return vectors
+
+
+class DecadePassages(NamedTuple):
+    """A decade's passages, as three equally long lists in metadata order, then passage order."""
+
+    paper_ids: list[str]
+    numbers: list[int]
+    texts: list[str]
+
+    def digest(self) -> str:
+        """Return a SHA-256 of the passages in order."""
+        digest = hashlib.sha256()
+        for paper_id, text in zip(self.paper_ids, self.texts):
+            digest.update(f"{paper_id}\t{text}\n".encode())
+        return digest.hexdigest()
+
+
+def by_decade(documents: list[Document]) -> dict[int, list[Document]]:
+    """Return the documents of each decade, in metadata order, decades ascending."""
+    decades = defaultdict(list)
+    for document in documents:
+        decades[decade_of(document.year)].append(document)
+    return dict(sorted(decades.items()))
+
+
+def read_decade(documents: list[Document], chunks: ChunkFolder) -> DecadePassages:
+    """Return a decade's passages."""
+    paper_ids, numbers, texts = [], [], []
+    for document in documents:
+        passages = chunks.passages(document)
+        paper_ids += [document.paper_id] * len(passages)
+        numbers += range(len(passages))
+        texts += passages
+    return DecadePassages(paper_ids, numbers, texts)
+
+
+def plan_decade(decade: int, documents: list[Document], passages: DecadePassages, settings: dict) -> dict:
+    """Return what the record of a decade will say before it is embedded."""
+    with_passages = set(passages.paper_ids)
+    return {
+        "decade": decade,
+        "file": f"{decade}.{settings['format']}",
+        "documents": len(with_passages),
+        "passages": len(passages.texts),
+        "without_passages": [d.paper_id for d in documents if d.paper_id not in with_passages],
+        "texts_sha256": passages.digest(),
+        **settings,
+    }
+
+
+def record_of_decade(folder: Path, decade: int) -> Path:
+    """Return where the record of a decade's file lies."""
+    return folder / DECADE_RECORDS / f"{decade}.json"
+
+
+def read_if_there(path: Path) -> dict:
+    """Return a record; an empty one where there is none, or another task has just taken it away."""
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return {}
+
+
+def read_records(folder: Path) -> dict[int, dict]:
+    """Return the records of the decades that are done, by decade, ascending."""
+    records = filter(None, map(read_if_there, (folder / DECADE_RECORDS).glob("*.json")))
+    return {record["decade"]: record for record in sorted(records, key=lambda record: record["decade"])}
+
+
+def is_written(folder: Path, planned: dict, record: dict) -> bool:
+    """Tell whether a decade's file is there, made from the planned texts with the planned settings."""
+    return planned.items() <= record.items() and file_size(folder / record["file"]) == record["bytes"]
+
+
+def write_decade(folder: Path, record: dict, passages: DecadePassages, vectors: np.ndarray | None) -> None:
+    """Put a decade's file, then its record, in place of what was there; None for a decade without passages."""
+    path, target = record_of_decade(folder, record["decade"]), folder / record["file"]
+    before = read_if_there(path)
+    path.unlink(missing_ok=True)
+    if vectors is None:
+        target.unlink(missing_ok=True)
+    else:
+        write_embeddings(target, passages.paper_ids, passages.numbers, vectors)
+    if before and before["file"] != target.name:
+        (folder / before["file"]).unlink(missing_ok=True)
+    write_json(path, record | {"bytes": file_size(target), "sha256": file_digest(target)})
+
+
+def manifest_facts(model: str, records: list[dict]) -> dict:
+    """Return what the manifest of an embedding folder tells beside how it was made."""
+    oddities = Counter()
+    for record in records:
+        oddities.update(record["oddities"])
+    return {
+        "model": model,
+        "dimensions": next((record["dimensions"] for record in records if "dimensions" in record), None),
+        "documents": sum(record["documents"] for record in records),
+        "passages": sum(record["passages"] for record in records),
+        "passages_at_the_limit": sum(record.get("passages_at_the_limit", 0) for record in records),
+        "oddities": dict(oddities),
+        "decades": records,
+    }
+
+
+def file_size(path: Path) -> int | None:
+    """Return a file's size in bytes, None where there is none."""
+    return path.stat().st_size if path.exists() else None
 
 
 class DecadeFile:

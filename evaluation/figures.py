@@ -8,7 +8,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from tuning.adjust import unit_rows
+from encoder import unit_rows
 
 from .drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS, save
 from .metrics import METRICS, Measured, interval

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 import script
+from encoder import unit_rows
 from script import InputError
-from tuning.adjust import unit_rows
 
 
 class Passages(NamedTuple):

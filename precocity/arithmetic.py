@@ -178,7 +178,7 @@ def pick_arithmetic(args):
     """Return the arithmetic for --device and --dtype; PyTorch is loaded only where a GPU is asked for."""
     if args.device == "cpu":
         return Numpy(args.dtype, args.threads or default_threads())
-    from TuneEmbeddings import pick_device
+    from encoder import pick_device
 
     device = pick_device(args.device)
     if device == "cpu":

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import torch
 import Apply_Tuned_Model as apply
 import corpus
 import script
-from tuning import adjust
 
 
 @pytest.fixture
@@ -70,68 +68,6 @@ def test_held_out_documents_alone(run, tmp_path, capsys):
     script.write_json(tmp_path / "training.json", {"held_out_documents": []})
     assert run("--held-out-of", str(tmp_path / "training.json"))[0] == 2
     assert "names no document of the metadata as held out" in capsys.readouterr().err
-
-
-def test_soft_whitening_by_hand():
-    dice = np.random.default_rng(0)
-    turn, _ = np.linalg.qr(dice.normal(size=(3, 3)))
-    vectors = np.array([3.0, 0.5, 0.5]) + dice.normal(size=(20000, 3)) * [0.2, 0.4, 0.1]
-    vectors = adjust.unit_rows(vectors) @ turn
-    fitted = adjust.fit(vectors)
-    assert (np.diff(fitted["deviations"]) <= 0).all()
-    half = adjust.apply(fitted, vectors, 1, 0.5)
-    raw = (vectors - vectors.mean(axis=0)) @ fitted["directions"]
-    turned_back = (raw / raw.std(axis=0) ** 0.5) @ fitted["directions"].T
-    np.testing.assert_allclose(half, adjust.unit_rows(turned_back), atol=1e-4)
-    centred = adjust.apply(fitted, vectors, 1, 0)
-    np.testing.assert_allclose(centred, adjust.unit_rows(vectors - vectors.mean(axis=0)), atol=1e-5)
-    # Turning by principal directions and back alone changes no cosine.
-    turned = adjust.apply(fitted, vectors, 1, 1e-9)
-    np.testing.assert_allclose(turned[:50] @ turned[:50].T, centred[:50] @ centred[:50].T, atol=1e-4)
-    partly = adjust.apply(fitted, vectors, 0.5, 0.25)
-    raw = (vectors - 0.5 * vectors.mean(axis=0)) @ fitted["directions"]
-    turned_back = (raw / fitted["deviations"] ** 0.25) @ fitted["directions"].T
-    np.testing.assert_allclose(partly, adjust.unit_rows(turned_back), atol=1e-4)
-
-
-def test_an_adjustment_fitted_on_few_passages_keeps_what_they_did_not_vary_in():
-    dice = np.random.default_rng(0)
-    few = np.zeros((10, 6))
-    few[:, :3] = dice.normal(size=(10, 3))
-    fitted = adjust.fit(few)
-    assert fitted["directions"].shape == (6, 3)
-    found = adjust.apply(fitted, np.eye(6), 0, 0.5)
-    np.testing.assert_allclose(found[3:] @ found[3:].T, np.eye(3), atol=1e-6)
-    np.testing.assert_allclose(found[3:, :3], 0, atol=1e-6)
-
-
-def test_an_adjustment_comes_with_the_model(run, tiny_encoder, tmp_path, capsys):
-    assert run("--centre", "1")[0] == 2 and "adjustment.safetensors does not exist" in capsys.readouterr().err
-    _, folder = run()
-    plain = corpus.read_embeddings(folder / "1910.parquet")[2]
-    model = tmp_path / "model"
-    shutil.copytree(tiny_encoder, model)
-    adjust.save(adjust.fit(plain), model)
-    status, folder = run("--centre", "1", "--whiten", "0", model=model)
-    found = corpus.read_embeddings(folder / "1910.parquet")[2]
-    assert status == 0
-    np.testing.assert_allclose(found, adjust.unit_rows(plain - plain.mean(axis=0)), atol=1e-4)
-
-
-def test_a_tuned_model_is_adjusted_unless_told_otherwise(run, tiny_encoder, tmp_path):
-    """As benchmarks/TUNING.md measures it; a model without an adjustment, the base, is left as it is."""
-    _, folder = run()
-    plain = corpus.read_embeddings(folder / "1910.parquet")[2]
-    model = tmp_path / "model"
-    shutil.copytree(tiny_encoder, model)
-    adjust.save(adjust.fit(plain), model)
-    _, folder = run(model=model)
-    found = corpus.read_embeddings(folder / "1910.parquet")[2]
-    arguments = script.read_json(folder / "manifest.json")["arguments"]
-    np.testing.assert_allclose(found, adjust.apply(adjust.fit(plain), plain, 0.5, 0.25), atol=1e-4)
-    assert (arguments["centre"], arguments["whiten"]) == (0.5, 0.25)
-    _, folder = run("--centre", "0", "--whiten", "0", model=model)
-    np.testing.assert_allclose(corpus.read_embeddings(folder / "1910.parquet")[2], plain, atol=1e-6)
 
 
 def test_years_start_inclusive_end_exclusive(run):
@@ -226,7 +162,9 @@ def test_what_is_refused_touches_nothing_that_is_finished(run, tmp_path, capsys,
     assert run(*(str(tmp_path / word) if word == "EMPTY" else word for word in flags))[0] == 2
     assert every_file(folder) == before
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert ("has no passage of the 19" in said and "check -r" in said) or "no/such-model can't be loaded" in said
+    assert (
+        "no chunk file has a passage of the 19" in said and "check -r" in said
+    ) or "no/such-model can't be loaded" in said
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
@@ -245,7 +183,8 @@ def test_one_empty_decade_is_not_put_in_place_of_a_full_one(run, word_corpus, ca
     before = every_file(folder)
     assert run()[0] == 2 and every_file(folder) == before
     assert (
-        "has no passage of the 1910s" in (said := capsys.readouterr().err) and "1910.parquet holds 48: check -r" in said
+        "no chunk file has a passage of the 1910s" in (said := capsys.readouterr().err)
+        and "1910.parquet holds 48: check -r" in said
     )
     (folder / "decades/1910.json").unlink()  # as the sentence says
     assert run()[0] == 0 and json.loads((folder / "manifest.json").read_text())["passages"] == 5 * 48
@@ -339,7 +278,7 @@ def test_a_record_may_vanish_while_it_is_read(run, monkeypatch, reading):
             record.unlink()
         return read(path)
 
-    monkeypatch.setattr(script, "read_json", read_too_late)
+    monkeypatch.setattr(corpus, "read_json", read_too_late)
     assert run("--decade", "1920")[0] == 0
     assert record.exists() or not manifest.exists()
 

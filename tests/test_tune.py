@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 import corpus
+import encoder
 import script
 import TuneEmbeddings as tune
-from tuning import split
+from tuning import recipe, scores, split, trainer
+from tuning.folder import newest_whole_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,7 +74,7 @@ def test_nothing_held_out_is_an_error_unless_asked_for():
 
 def test_each_held_out_anchor_meets_its_positive_and_five_others():
     rows = [{"paperId": f"d{i}", "anchor": f"a{i}", "positive": f"p{i}"} for i in range(10)]
-    evaluator = tune.binary_evaluator(rows, 0)
+    evaluator = scores.binary_evaluator(rows, 0)
     assert len(evaluator.labels) == 60 and sum(evaluator.labels) == 10
     for anchor, partner, label in zip(evaluator.sentences1, evaluator.sentences2, evaluator.labels):
         assert (anchor[1:] == partner[1:]) == bool(label)
@@ -88,7 +90,7 @@ def test_each_held_out_anchor_meets_its_positive_and_five_others():
 def test_pairs_that_wait_for_their_paraphrase_are_refused(tmp_path, capsys, row, complaint):
     corpus.write_pairs(tmp_path / "pairs.tsv", [dict(zip(corpus.PAIR_COLUMNS, row))])
     with pytest.raises(script.InputError, match=complaint):
-        tune.read_training_pairs(tmp_path / "pairs.tsv", None)
+        split.read_training_pairs(tmp_path / "pairs.tsv", None)
 
 
 # ---- a training
@@ -205,7 +207,7 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_resuming_ends_the_same(t
     status, said = signalled([sys.executable, "TuneEmbeddings.py", *flags], folder, number)
     assert status == tune.EXIT_STOPPED and "the same command with --resume goes on" in said
     stopped = script.read_json(folder / "stopped.json")
-    newest = tune.newest_whole_checkpoint(folder)
+    newest = newest_whole_checkpoint(folder)
     assert stopped["signal"] == number.name and f"after step {newest.name.split('-')[1]} of" in stopped["where"]
     assert tune.main([*flags, "--resume"]) == 0
     assert not (folder / "stopped.json").exists()
@@ -270,11 +272,11 @@ def test_two_processes_resume_within_an_epoch_in_the_same_order(pairs, tiny_enco
 
 
 def test_a_batch_that_the_gpus_cannot_share_is_refused():
-    tune.check_batch(80, 100, 4)
-    tune.check_batch(81, 10, 1)
+    trainer.check_batch(80, 100, 4)
+    trainer.check_batch(81, 10, 1)
     for size, pairs_there in ((81, 100), (80, 79)):
         with pytest.raises(script.InputError, match=f"--batch-size {size} with {pairs_there} pairs on 4 GPUs"):
-            tune.check_batch(size, pairs_there, 4)
+            trainer.check_batch(size, pairs_there, 4)
 
 
 def test_a_folder_with_a_model_of_unknown_settings_is_left_alone(pairs, tiny_encoder, tmp_path, capsys):
@@ -313,7 +315,9 @@ def test_the_published_recipe_is_one_switch_and_flags_go_before_it():
     args = tune.parse_args(["-d", "pairs.tsv", "-o", "model", "--recipe", "replication"])
     assert (args.base_model, args.batch_size, args.epochs) == ("sentence-transformers/all-distilroberta-v1", 80, 9)
     assert (args.learning_rate, args.same_document, args.symmetric) == (5e-5, "allow", False)
-    assert tune.training_arguments(args, None, "cpu", "fp32", 100, 1).warmup_steps == 0.1
+    assert (args.centre, args.whiten) == (0, 0)
+    run, machine = trainer.Run(Path("model"), None, 0.0), trainer.Machine("cpu", "fp32")
+    assert trainer.training_arguments(recipe.recipe_of(args), run, machine, None, 100).warmup_steps == 0.1
     args = tune.parse_args(["-d", "p", "-o", "m", "--recipe", "replication", "--epochs", "2", "--symmetric"])
     assert (args.epochs, args.symmetric, args.batch_size) == (2, True, 80)
 
@@ -329,7 +333,7 @@ def test_the_published_recipe_is_one_switch_and_flags_go_before_it():
     ],
 )
 def test_bfloat16_is_used_where_the_processor_gains_by_it(name, flags, gains):
-    assert bool(tune.gains_by_bf16({"cpu_name": name, **flags})) == gains
+    assert bool(encoder.gains_by_bf16({"cpu_name": name, **flags})) == gains
 
 
 def test_roberta_has_two_positions_less_than_its_table():
@@ -346,9 +350,9 @@ def test_roberta_has_two_positions_less_than_its_table():
     }
     roberta = RobertaModel(RobertaConfig(max_position_embeddings=514, **sizes))
     model = [types.SimpleNamespace(model=roberta)]
-    tune.check_length(model, 512)
+    encoder.check_length(model, 512)
     with pytest.raises(script.InputError, match="positions for 512 tokens at most"):
-        tune.check_length(model, 513)
+        encoder.check_length(model, 513)
 
 
 def test_overwrite_starts_anew(pairs, tiny_encoder, tmp_path):

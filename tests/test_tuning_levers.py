@@ -1,7 +1,8 @@
-"""The levers of TuneEmbeddings.py: batches and losses by hand, the split, the best epoch, a loss that explodes."""
+"""The levers of TuneEmbeddings.py: batches and losses by hand, the split, a loss that explodes."""
 
 import json
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import corpus
 import script
 import TuneEmbeddings as tune
 from tuning import batches, loss, split
+from tuning.folder import newest_whole_checkpoint
+from tuning.recipe import recipe_of
 
 # ---- the loss
 
@@ -22,14 +25,23 @@ def unit(*rows):
     return (vectors / vectors.norm(dim=1, keepdim=True)).requires_grad_()
 
 
+def loss_of(anchors, positives, documents=None, scale=20.0, symmetric=False):
+    """Return the loss of a batch of embeddings, as training computes it; masked where documents are given."""
+    asked = SimpleNamespace(
+        scale=scale, symmetric=symmetric, mini_batch_size=None, same_document="allow" if documents is None else "mask"
+    )
+    labels = torch.zeros(len(anchors), dtype=int) if documents is None else documents
+    return loss.build_loss(None, asked, gather=False).compute_loss_from_embeddings([anchors, positives], labels)
+
+
 def test_the_loss_of_two_pairs_by_hand():
     anchors, positives = unit([1, 0], [0, 1]), unit([1, 0], [1, 1])
-    own, half = torch.arange(2), 0.5**0.5
+    half = 0.5**0.5
     # Cosines [[1, √½], [0, √½]], scale 1.
     one_way = (-np.log(np.e / (np.e + np.exp(half))) - np.log(np.exp(half) / (1 + np.exp(half)))) / 2
-    assert loss.ranking_loss(anchors, positives, None, own, 1.0, False).item() == pytest.approx(one_way)
+    assert loss_of(anchors, positives, scale=1.0).item() == pytest.approx(one_way)
     back = (-np.log(np.e / (np.e + 1)) - np.log(np.exp(half) / (2 * np.exp(half)))) / 2
-    both = loss.ranking_loss(anchors, positives, None, own, 1.0, True).item()
+    both = loss_of(anchors, positives, scale=1.0, symmetric=True).item()
     assert both == pytest.approx((one_way + back) / 2)
 
 
@@ -40,7 +52,7 @@ def test_masked_pairs_of_one_document_neither_push_nor_pull_each_other(symmetric
     anchors, positives = (torch.randn(3, 5, dtype=torch.float64) for _ in range(2))
     anchors, positives = (torch.nn.functional.normalize(x).requires_grad_() for x in (anchors, positives))
     documents, scale = torch.tensor([7, 7, 8]), 3.0
-    value = loss.ranking_loss(anchors, positives, documents, torch.arange(3), scale, symmetric)
+    value = loss_of(anchors, positives, documents, scale, symmetric)
     gradient = torch.autograd.grad(value, [anchors, positives])
 
     cosines = (anchors @ positives.T).detach()
@@ -62,21 +74,29 @@ def test_masked_pairs_of_one_document_neither_push_nor_pull_each_other(symmetric
         torch.testing.assert_close(found, by_hand.detach())
 
 
+def test_the_mask_knows_forty_thousand_documents_in_half_precision():
+    """bfloat16 has no whole number between 40000 and 40192: the numbers must not be rounded with the embeddings."""
+    rows, documents = torch.eye(3, dtype=torch.bfloat16), torch.tensor([40000, 40001, 40001])
+    found = loss.masked_similarity(loss.numbered(rows, documents), loss.numbered(rows, documents))
+    assert torch.isinf(found).tolist() == [[False] * 3, [False, False, True], [False, True, False]]
+
+
 def test_the_cached_loss_is_the_same_loss_with_the_same_gradient(tiny_encoder):
     from sentence_transformers import SentenceTransformer
 
     texts = [[f"w{i} w{i + 1} w{i + 2}" for i in range(k, k + 7)] for k in (0, 50)]
     labels = torch.tensor([1, 1, 2, 3, 3, 3, 4])
 
-    def gradient(build, **options):
+    def gradient(mini_batch_size):
         model = SentenceTransformer(str(tiny_encoder), device="cpu")
         model.eval()  # without dropout
-        built = build(model, scale=20.0, symmetric=True, mask=True, gather=False, **options)
+        asked = {"scale": 20.0, "symmetric": True, "same_document": "mask", "mini_batch_size": mini_batch_size}
+        built = loss.build_loss(model, SimpleNamespace(**asked), gather=False)
         value = built([model.preprocess(column) for column in texts], labels)
         value.backward()
         return value.item(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
-    plain, cached = gradient(loss.MaskedRankingLoss), gradient(loss.CachedMaskedRankingLoss, mini_batch_size=3)
+    plain, cached = gradient(None), gradient(3)
     assert plain[0] == pytest.approx(cached[0], rel=1e-5) and plain[1].keys() == cached[1].keys()
     for name, value in plain[1].items():
         torch.testing.assert_close(value, cached[1][name], rtol=1e-3, atol=1e-6)
@@ -85,33 +105,19 @@ def test_the_cached_loss_is_the_same_loss_with_the_same_gradient(tiny_encoder):
 # ---- the batches
 
 
-def test_no_text_and_on_request_no_document_twice_in_a_batch():
-    rows = [{"anchor": f"a{i % 30}", "positive": f"p{i}", "paperId": f"d{i % 9}"} for i in range(90)]
-    for exclude in (False, True):
-        documents = tune.document_numbers(rows)
-        keys = tune.batch_keys(rows, documents if exclude else None)
-        filled, left = batches.fill_batches(batches.pair_order([0] * 90, "any", random.Random(1)), keys, 8, False)
-        assert sorted([row for batch in filled for row in batch] + left) == list(range(90)) and len(left) <= 8
-        for batch in filled:
-            assert len({rows[i]["anchor"] for i in batch}) == len(batch) <= 8
-            assert not exclude or len({documents[i] for i in batch}) == len(batch)
-
-
-def test_batches_of_one_decade_but_for_the_remainders():
-    decades = [1900] * 20 + [1910] * 7 + [1920] * 21
-    filled, left = batches.fill_batches(
-        batches.pair_order(decades, "decade", random.Random(0)), [{i} for i in range(48)], 8, False
-    )
-    assert not left and len(filled) == 6
-    kinds = [len({decades[i] for i in batch}) for batch in filled]
-    assert kinds.count(1) >= 4 and max(kinds) <= 3
+def test_no_text_twice_in_a_batch():
+    rows = [{"anchor": f"a{i % 30}", "positive": f"p{i}"} for i in range(90)]
+    order = list(range(90))
+    random.Random(1).shuffle(order)
+    filled, left = batches.fill_batches(order, [{row["anchor"], row["positive"]} for row in rows], 8, False)
+    assert sorted([row for batch in filled for row in batch] + left) == list(range(90)) and len(left) <= 8
+    for batch in filled:
+        assert len({rows[i]["anchor"] for i in batch}) == len(batch) <= 8
 
 
 def sampler(seed=0, drop_last=False):
     rows = [{"x": i} for i in range(50)]
-    return batches.PairBatches(
-        rows, 8, drop_last, seed=seed, keys=[{i} for i in range(50)], decades=[0] * 50, together="any"
-    )
+    return batches.PairBatches(rows, 8, drop_last, seed=seed, keys=[{i} for i in range(50)])
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
@@ -133,16 +139,17 @@ def table(tmp_path, rows):
 
 def split_of(words, *more):
     args = tune.parse_args([*words, *more])
-    return split.split_rows(args, tune.read_training_pairs(args.datasource, None))
+    rows = split.read_training_pairs(args.datasource, None)
+    return split.split_rows(rows, recipe_of(args), args.metadatapath)
 
 
 def test_a_text_of_a_held_out_document_is_not_trained_on(tmp_path, caplog):
     rows = [(f"d{i}", 1900, f"anchor {i}", f"positive {i}", "successive") for i in range(40)]
-    held = {row["paperId"] for row in split_of(table(tmp_path, rows))[2]}
+    held = {row["paperId"] for row in split_of(table(tmp_path, rows)).held_rows}
     train = next(f"d{i}" for i in range(40) if f"d{i}" not in held)
     reprint = f"anchor  {next(iter(held))[1:]}"  # spaces apart
     rows += [(train, 1900, reprint, "something else", "successive")]
-    train_rows, _, held_rows = split_of(table(tmp_path, rows))
+    train_rows, held_rows = split_of(table(tmp_path, rows))
     texts = [{" ".join(r[c].split()) for r in part for c in ("anchor", "positive")} for part in (train_rows, held_rows)]
     assert texts[0].isdisjoint(texts[1]) and len(train_rows) + len(held_rows) == 40
     assert "1 training pairs left out" in caplog.text
@@ -153,7 +160,7 @@ def test_whole_authors_are_held_out_on_request(tmp_path):
     metadata = tmp_path / "meta.tsv"
     metadata.write_text("paperId\tyear\tauthor\n" + "".join(f"d{i}\t1900\tauthor {i // 4}\n" for i in range(40)))
     words = [*table(tmp_path, rows), "--hold-out-by", "author"]
-    train_rows, _, held_rows = split_of(words, "-t", str(metadata))
+    train_rows, held_rows = split_of(words, "-t", str(metadata))
     authors = [{int(row["paperId"][1:]) // 4 for row in part} for part in (train_rows, held_rows)]
     assert authors[0].isdisjoint(authors[1]) and len(authors[0] | authors[1]) == 10
     with pytest.raises(script.InputError, match="needs the metadata"):
@@ -183,28 +190,12 @@ def test_a_documents_texts_are_recombined_and_no_pair_is_there_twice():
 
 
 def test_every_lever_at_once_trains_and_is_recorded(pairs, tiny_encoder, tmp_path):  # noqa: F811
-    levers = "--same-document exclude --batches decade --no-symmetric --mini-batch-size 4 --keep best"
     folder = tmp_path / "model"
-    assert (
-        tune.main(
-            [
-                *command(pairs, tiny_encoder, folder),
-                *levers.split(),
-                "--matryoshka",
-                "32",
-                "16",
-                "--prompt",
-                "w1 ",
-                "--scale",
-                "30",
-            ]
-        )
-        == 0
-    )
-    record = json.loads((folder / "training.json").read_text())
-    assert record["recipe"]["same_document"] == "exclude" and record["recipe"]["matryoshka"] == [32, 16]
-    validation = {int(epoch): score for epoch, score in record["scores"]["validation"].items()}
-    assert len(validation) == 6 and validation[record["kept_epoch"]] == max(validation.values())
+    levers = "--same-document allow --no-symmetric --mini-batch-size 4 --scale 30 --centre 1 --whiten 0.5"
+    assert tune.main([*command(pairs, tiny_encoder, folder), *levers.split(), "--prompt", "w1 "]) == 0
+    made_with = json.loads((folder / "training.json").read_text())["recipe"]
+    assert (made_with["same_document"], made_with["symmetric"], made_with["mini_batch_size"]) == ("allow", False, 4)
+    assert (made_with["scale"], made_with["centre"], made_with["whiten"], made_with["prompt"]) == (30, 1, 0.5, "w1 ")
 
     from sentence_transformers import SentenceTransformer
 
@@ -237,14 +228,9 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(p
     assert tune.main(flags) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "the loss became infinite or NaN after step" in said and "lower --learning-rate than 1e+38" in said
-    kept = tune.newest_whole_checkpoint(folder)
+    kept = newest_whole_checkpoint(folder)
     assert kept is not None and str(kept) in said and not (folder / "final").exists()
     assert all(np.isfinite(value).all() for value in weights(kept).values())
-
-
-def test_dimensions_the_model_has_not_are_refused(pairs, tiny_encoder, tmp_path, capsys):  # noqa: F811
-    assert tune.main([*command(pairs, tiny_encoder, tmp_path / "model"), "--matryoshka", "64", "16"]) == 2
-    assert "--matryoshka 64: this model has 32 dimensions." in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
-"""Which pairs stand together in a batch: the others' positives are an anchor's negatives, so this decides what is
-learned. No batch holds a text twice; on request no document twice, or pairs of one decade only.
+"""Which pairs share a batch: the others' positives are an anchor's negatives, so no batch holds a text twice.
+
+The library's NO_DUPLICATES sampler may yield more batches than it announces; then the steps of an epoch are not known,
+and a training that was stopped would not resume in the same order. This one yields exactly what it announces.
 """
 
 from __future__ import annotations
@@ -7,15 +9,6 @@ from __future__ import annotations
 import random
 
 from sentence_transformers.base.sampler import DefaultBatchSampler
-
-
-def pair_order(decades: list[int], together: str, dice: random.Random) -> list[int]:
-    """Return the rows in random order; with `together` "decade" decade after decade, random within each."""
-    order = list(range(len(decades)))
-    dice.shuffle(order)
-    if together == "decade":
-        order.sort(key=lambda row: decades[row])
-    return order
 
 
 def fill_batches(order: list[int], keys: list[set], size: int, drop_last: bool) -> tuple[list[list[int]], list[int]]:
@@ -44,16 +37,12 @@ class PairBatches(DefaultBatchSampler):
     """The trainer's batch sampler. The order depends on seed and epoch alone.
 
     Args:
-        keys: for each row what must not meet in a batch: its two texts; its document, too, to exclude same-document
-            negatives.
-        decades: for each row its decade.
-        together: "any", or "decade": a batch holds pairs of one decade. Where a decade's pairs don't fill their last
-            batch, those of the next one do.
+        keys: for each row what must not be twice in a batch: its two texts.
     """
 
-    def __init__(self, *arguments, keys: list[set], decades: list[int], together: str, **options):
+    def __init__(self, *arguments, keys: list[set], **options):
         super().__init__(*arguments, **options)
-        self.keys, self.decades, self.together, self.left_out = keys, decades, together, []
+        self.keys, self.left_out = keys, []
 
     def __len__(self) -> int:
         rows = len(self.keys)
@@ -61,7 +50,8 @@ class PairBatches(DefaultBatchSampler):
 
     def __iter__(self):
         dice = random.Random(f"batches {self.seed} {self.epoch}")
-        order = pair_order(self.decades, self.together, dice)
+        order = list(range(len(self.keys)))
+        dice.shuffle(order)
         batches, self.left_out = fill_batches(order, self.keys, self.batch_size, self.drop_last)
         dice.shuffle(batches)
         yield from batches

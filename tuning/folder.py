@@ -1,67 +1,87 @@
-"""The model's folder: what is in it, what of it is whole, what it was made with."""
+"""The model's folder: what is in it, what of it is complete, what it was made with."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
 
 import corpus
 import script
-from script import InputError, log
+from script import InputError
+
+from .recipe import ADJUSTMENT, Recipe
 
 RECIPE = "recipe.json"  # what the checkpoints beside it were made with
 WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
-BEST = "best.pt"  # under --keep best: the weights of the best epoch so far
-STOPPED = "stopped.json"  # says that the training below ended on a signal and waits to be gone on with
+STOPPED = "stopped.json"  # says that the training below ended on a signal and waits to be resumed
+FINAL = "final"  # the tuned model
+
+# What a folder holds, seen from a recipe.
+UNFINISHED, OTHER_ADJUSTMENT, FINISHED = "unfinished", "other adjustment", "finished"
 
 
-def check_output(folder: Path, recipe: dict, resume: bool, overwrite: bool) -> bool:
-    """Return whether the finished model of this very recipe is there already.
+def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> str:
+    """Return UNFINISHED, OTHER_ADJUSTMENT (trained by this recipe, adjusted by another) or FINISHED.
 
     Raises:
         InputError: the folder holds another training, or an unfinished one and neither flag says what to do.
     """
     if overwrite:
-        return False
+        return UNFINISHED
     if not (folder / RECIPE).exists():
         # A training stopped before its first step has left nothing but the word that it was.
         if set(earlier_products(folder)) - {folder / STOPPED}:
             raise InputError(f"{folder} holds a model of unknown settings; choose another -o, or --overwrite it.")
-        return False
+        return UNFINISHED
+    changed = changed_settings(folder, recipe)
+    finished = (folder / corpus.TRAINING_RECORD).exists() and (folder / FINAL).is_dir()
+    if not finished and checkpoints(folder) and not resume:
+        raise InputError(f"{folder} holds an unfinished training; pass --resume to go on or --overwrite to delete it.")
+    if not finished:
+        return UNFINISHED
+    return OTHER_ADJUSTMENT if changed else FINISHED
+
+
+def changed_settings(folder: Path, recipe: Recipe) -> list[str]:
+    """Return which settings of the adjustment the folder's recipe has otherwise. InputError where others differ."""
     before = script.read_json(folder / RECIPE)
-    changed = [name for name, value in recipe.items() if before.get(name) != value]
-    if changed:
+    changed = recipe.differences(before)
+    other = [name for name in changed if name not in ADJUSTMENT]
+    if other:
+        ours = dataclasses.asdict(recipe)
         what = "; ".join(
-            "other pairs" if name == "pairs_sha256" else f"{name} {before.get(name)} → {recipe[name]}"
-            for name in changed
+            "other pairs" if name == "pairs_sha256" else f"{name} {before.get(name)} → {ours.get(name)}"
+            for name in other
         )
         raise InputError(
             f"{folder} holds a training with other settings ({what}); choose another -o, move or delete the folder, or "
             "pass --overwrite."
         )
-    if (folder / corpus.TRAINING_RECORD).exists() and (folder / "final").is_dir():
-        return True
-    if checkpoints(folder) and not resume:
-        raise InputError(f"{folder} holds an unfinished training; pass --resume to go on or --overwrite to delete it.")
-    return False
+    return changed
 
 
 def earlier_products(folder: Path) -> list[Path]:
     """Return what an earlier training left in the folder, but for its recipe."""
-    products = [folder / name for name in (corpus.TRAINING_RECORD, "final", STOPPED, BEST)] + checkpoints(folder)
+    products = [folder / name for name in (corpus.TRAINING_RECORD, FINAL, STOPPED)] + checkpoints(folder)
     return [path for path in products if path.exists()]
 
 
-def start_anew(folder: Path, recipe: dict) -> None:
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write down what the folder's checkpoints and model are made with."""
+    script.write_json(folder / RECIPE, dataclasses.asdict(recipe))
+
+
+def start_anew(folder: Path, recipe: Recipe) -> None:
     """Delete an earlier training and write the new recipe; the old one stays until all it tells about is gone."""
     for old in earlier_products(folder):
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    script.write_json(folder / RECIPE, recipe)
+    write_recipe(folder, recipe)
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoint folders, whole or torn, by step."""
+    """Return the checkpoint folders, complete or torn, by step."""
     found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name.split("-")[1]))
 
@@ -75,10 +95,11 @@ def newest_whole_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def write_model_card(folder: Path, recipe: dict) -> None:
+def write_model_card(folder: Path, recipe: Recipe) -> None:
     """Write a README.md without a word of the corpus; the library's own card quotes training passages."""
-    base = Path(recipe["base_model"]).name
-    settings = "".join(f"| {name} | {base if name == 'base_model' else value} |\n" for name, value in recipe.items())
+    base = Path(recipe.base_model).name
+    cells = dataclasses.asdict(recipe) | {"base_model": base}
+    settings = "".join(f"| {name} | {value} |\n" for name, value in cells.items())
     (folder / "README.md").write_text(
         "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n---\n\n"
         f"# {base}, tuned on a corpus\n\nMade by TuneEmbeddings.py with Multiple Negatives Ranking Loss. "
@@ -88,47 +109,19 @@ def write_model_card(folder: Path, recipe: dict) -> None:
     )
 
 
-class BestEpoch:
-    """Under --keep best, remembers on disk the weights that did best on the validation documents."""
+def save_final(model, folder: Path, recipe: Recipe, adjusted: dict) -> None:
+    """Write <folder>/final beside its name and rename it; what stood there goes only after."""
+    from .adjust import MARK
 
-    def __init__(self, folder: Path, measure):
-        """`measure` gives a model's average precision; None to keep the last epoch whatever it is."""
-        self.path, self.measure, self.scores = folder / BEST, measure, {}
-
-    def consider(self, model, epoch: int) -> None:
-        """Score the model after an epoch and keep its weights if none were better."""
-        import torch
-
-        if self.measure is None:
-            return
-        self.scores[epoch] = self.measure(model)
-        log.info("epoch %d: average precision %.4f on the validation documents", epoch, self.scores[epoch])
-        before = torch.load(self.path)["score"] if self.path.exists() else -1.0
-        if self.scores[epoch] > before:
-            with script.replacing(self.path) as beside:
-                torch.save({"score": self.scores[epoch], "epoch": epoch, "weights": model.state_dict()}, beside)
-
-    def restore(self, model) -> int | None:
-        """Give the model the best epoch's weights; return which epoch that was, None for the last."""
-        import torch
-
-        if self.measure is None:
-            return None
-        kept = torch.load(self.path)
-        model.load_state_dict(kept["weights"])
-        return kept["epoch"]
-
-
-def save_final(model, folder: Path, recipe: dict, adjustment: dict) -> None:
-    """Write <folder>/final beside its name and rename it."""
-    from . import adjust
-
-    beside, final = folder / ".final.partial", folder / "final"
-    for old in (beside, final):
+    beside, final, aside = folder / ".final.partial", folder / FINAL, folder / ".final.replaced"
+    for old in (beside, aside):
         shutil.rmtree(old, ignore_errors=True)
     model.save_pretrained(str(beside), create_model_card=False)
     write_model_card(beside, recipe)
-    adjust.save(adjustment, beside)
+    script.write_json(beside / MARK, adjusted)
     for path in beside.rglob("*.safetensors"):  # the library makes them readable by their owner alone
         path.chmod((beside / "README.md").stat().st_mode)
+    if final.exists():
+        final.rename(aside)
     beside.rename(final)
+    shutil.rmtree(aside, ignore_errors=True)

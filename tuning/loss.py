@@ -1,4 +1,8 @@
-"""What a batch teaches: Multiple Negatives Ranking Loss that leaves other passages of the anchor's own document out.
+"""What a batch teaches: Multiple Negatives Ranking Loss without the other passages of the anchor's own document.
+
+The library computes the loss (Henderson et al. 2017, arXiv 1705.00652, §4.4). Ours is the mask: each embedding carries
+the numbers of its document and of its pair in two more columns, which the similarity takes off again. So they go
+wherever the library takes the embeddings: into mini-batches, across GPUs.
 
 The integer document of each pair comes in the column `label`, which the library's collator hands to the loss; a
 column of another name would be tokenised as text.
@@ -11,90 +15,29 @@ from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
-from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim
+from sentence_transformers.util import cos_sim, get_rank
 from torch import Tensor
-from torch.nn import functional
+
+from .recipe import Recipe
 
 
 class NonFiniteLoss(ArithmeticError):
     """The loss became infinite or NaN: from here on training would only spoil the model."""
 
 
-def ranking_loss(
-    anchors: Tensor, positives: Tensor, documents: Tensor | None, own: Tensor, scale: float, symmetric: bool
-) -> Tensor:
-    """Return the mean cross-entropy of finding each anchor's positive among all positives of the batch.
-
-    Multiple Negatives Ranking Loss (Henderson et al. 2017, arXiv 1705.00652, §4.4), with cosine similarities
-    multiplied by `scale`.
-
-    Args:
-        anchors, positives: float, (pairs, dimensions); row i of one belongs to row i of the other.
-        documents: int, (pairs,): a positive of the anchor's own document, other than its own, is no negative. None
-            to take all others as negatives.
-        own: int, (rows,): the pairs whose loss is asked for; the others serve as negatives.
-        symmetric: average with the loss of finding each positive's anchor among all anchors.
-    """
-    directions = [(anchors, positives), (positives, anchors)] if symmetric else [(anchors, positives)]
-    same = None
-    if documents is not None:
-        same = documents[own][:, None] == documents[None, :]
-        same[torch.arange(len(own), device=own.device), own] = False
-    total = 0.0
-    for queries, candidates in directions:
-        scores = scale * cos_sim(queries[own], candidates)
-        if same is not None:
-            scores = scores.masked_fill(same, -torch.inf)
-        total = total + functional.cross_entropy(scores, own)
-    return total / len(directions)
+def numbered(embeddings: Tensor, documents: Tensor) -> Tensor:
+    """Return the embeddings, (pairs, dimensions), with the document's and the pair's number in two more columns."""
+    pairs = get_rank() * len(documents) + torch.arange(len(documents), device=documents.device)
+    # Half precision has no whole numbers beyond 256; float32 has all up to 16 million.
+    wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    return torch.cat([wide, torch.stack([documents, pairs], dim=1).to(wide)], dim=1)
 
 
-def gathered(anchors: Tensor, positives: Tensor, documents: Tensor | None, gather: bool):
-    """Return the pairs of all processes, and which of them are this one's."""
-    own = torch.arange(len(anchors), device=anchors.device)
-    if gather:
-        own = own + torch.distributed.get_rank() * len(anchors)
-        anchors, positives = all_gather_with_grad(anchors), all_gather_with_grad(positives)
-        documents = None if documents is None else all_gather(documents)
-    return anchors, positives, documents, own
-
-
-class MaskedRankingLoss(MultipleNegativesRankingLoss):
-    """The ranking loss over one batch, and over all processes' batches where there are several."""
-
-    def __init__(self, model, *, scale: float, symmetric: bool, mask: bool, gather: bool):
-        super().__init__(model, scale=scale, gather_across_devices=gather)
-        self.symmetric, self.mask = symmetric, mask
-
-    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
-        documents = labels if self.mask else None
-        pairs = gathered(embeddings[0], embeddings[1], documents, self.gather_across_devices)
-        return finite(ranking_loss(*pairs, self.scale, self.symmetric))
-
-
-class CachedMaskedRankingLoss(CachedMultipleNegativesRankingLoss):
-    """The same loss for batches larger than memory: passages are embedded `mini_batch_size` at a time, twice
-    (Gao et al. 2021, arXiv 2101.06983); a third more arithmetic.
-    """
-
-    def __init__(self, model, *, scale: float, symmetric: bool, mask: bool, gather: bool, mini_batch_size: int):
-        super().__init__(model, scale=scale, gather_across_devices=gather, mini_batch_size=mini_batch_size)
-        self.symmetric, self.mask = symmetric, mask
-
-    def calculate_loss(self, reps, labels: Tensor | None = None, *, with_backward: bool = False) -> Tensor:
-        anchors, positives = (torch.cat(part) for part in reps)
-        documents = labels if self.mask else None
-        anchors, positives, documents, own = gathered(anchors, positives, documents, self.gather_across_devices)
-        total = 0.0
-        for rows in own.split(self.mini_batch_size):
-            share = len(rows) / len(own)
-            loss = share * ranking_loss(anchors, positives, documents, rows, self.scale, self.symmetric)
-            if with_backward:
-                # Several rows' losses share the gathered graph.
-                loss.backward(retain_graph=True)
-                loss = loss.detach()
-            total = total + loss
-        return finite(total)
+def masked_similarity(queries: Tensor, candidates: Tensor) -> Tensor:
+    """Return the cosines of numbered rows, −∞ for another pair of the same document: (queries, candidates)."""
+    same_document = queries[:, None, -2] == candidates[None, :, -2]
+    other_pair = queries[:, None, -1] != candidates[None, :, -1]
+    return cos_sim(queries[:, :-2], candidates[:, :-2]).masked_fill(same_document & other_pair, -torch.inf)
 
 
 def finite(loss: Tensor) -> Tensor:
@@ -104,13 +47,35 @@ def finite(loss: Tensor) -> Tensor:
     return loss
 
 
-def build_loss(model, args, gather: bool):
-    """Return the loss that the flags ask for."""
-    from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
+class RankingLoss(MultipleNegativesRankingLoss):
+    """The ranking loss over one batch, and over all processes' batches where there are several."""
 
-    options = {"scale": args.scale, "symmetric": args.symmetric, "mask": args.same_document == "mask", "gather": gather}
-    if args.mini_batch_size:
-        loss = CachedMaskedRankingLoss(model, mini_batch_size=args.mini_batch_size, **options)
-    else:
-        loss = MaskedRankingLoss(model, **options)
-    return MatryoshkaLoss(model, loss, args.matryoshka) if args.matryoshka else loss
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
+        if self.similarity_fct is masked_similarity:
+            embeddings = [numbered(column, labels) for column in embeddings]
+        return finite(super().compute_loss_from_embeddings(embeddings, labels))
+
+
+class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
+    """The same loss for batches larger than memory: passages are embedded `mini_batch_size` at a time, twice
+    (Gao et al. 2021, arXiv 2101.06983); a third more arithmetic.
+    """
+
+    def calculate_loss(self, reps, labels: Tensor | None = None, *, with_backward: bool = False) -> Tensor:
+        if self.similarity_fct is masked_similarity:
+            reps = [[numbered(torch.cat(column), labels)] for column in reps]
+        return finite(super().calculate_loss(reps, labels, with_backward=with_backward))
+
+
+def build_loss(model, recipe: Recipe, gather: bool):
+    """Return the loss that the recipe asks for; with `gather` each process's positives serve all as negatives."""
+    both = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
+    options = {
+        "scale": recipe.scale,
+        "similarity_fct": masked_similarity if recipe.same_document == "mask" else cos_sim,
+        "gather_across_devices": gather,
+        **(both if recipe.symmetric else {}),
+    }
+    if recipe.mini_batch_size:
+        return CachedRankingLoss(model, mini_batch_size=recipe.mini_batch_size, **options)
+    return RankingLoss(model, **options)

@@ -1,16 +1,38 @@
-"""Which pairs are trained on, which choose the best epoch, which are held out: whole documents, no text in common."""
+"""Which pairs are trained on, which are held out: whole documents, no text in common."""
 
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import combinations
+from typing import NamedTuple
 
 import corpus
 import script
 from script import InputError, log
 
-VALIDATION = 0.05  # of the training documents choose the epoch under --keep best
+from .recipe import Recipe
+
+
+class Split(NamedTuple):
+    """The rows of the pair table that are trained on, and those of held-out documents."""
+
+    train_rows: list[dict]
+    held_rows: list[dict]
+
+    def counts(self) -> dict:
+        """Return how many pairs, documents and categories are trained on and held out."""
+        return {
+            "training_pairs": len(self.train_rows),
+            "training_documents": len({row["paperId"] for row in self.train_rows}),
+            "held_out_pairs": len(self.held_rows),
+            "held_out_documents": len(self.held_out_documents()),
+            "training_categories": dict(Counter(row["category"] for row in self.train_rows)),
+        }
+
+    def held_out_documents(self) -> list[str]:
+        """Return the paperIds of the held-out documents, sorted."""
+        return sorted({row["paperId"] for row in self.held_rows})
 
 
 def read_training_pairs(path: str, limit: int | None) -> list[dict[str, str]]:
@@ -28,9 +50,9 @@ def read_training_pairs(path: str, limit: int | None) -> list[dict[str, str]]:
     return rows
 
 
-def is_held_out(paper_id: str, share: float, split_seed: int, purpose: str = "held out") -> bool:
+def is_held_out(paper_id: str, share: float, split_seed: int) -> bool:
     """Tell whether a document is kept from training: the same answer for every pair table and training seed."""
-    return random.Random(f"{purpose} {split_seed} {paper_id}").random() < share
+    return random.Random(f"held out {split_seed} {paper_id}").random() < share
 
 
 def split_groups(rows: list[dict], metadata: str | None, column: str) -> dict[str, str]:
@@ -99,21 +121,16 @@ def recombined(rows: list[dict], ratio: int, seed: int) -> list[dict]:
     return added
 
 
-def split_rows(args, rows: list[dict]) -> tuple[list[dict], list[dict], list[dict]]:
-    """Return training, validation (of --keep best) and held-out rows; they share neither documents nor texts."""
-    groups = split_groups(rows, args.metadatapath, args.hold_out_by)
-    train_rows, held_rows = split_by_document(rows, args.eval_fraction, args.split_seed, groups)
-    validation_rows = []
-    if args.keep == "best":
-        validation_rows = [
-            row for row in train_rows if is_held_out(groups[row["paperId"]], VALIDATION, args.split_seed, "validation")
-        ]
-        if not validation_rows:
-            raise InputError("--keep best: too few documents to set some aside for choosing; pass --keep last.")
-        chosen = {row["paperId"] for row in validation_rows}
-        train_rows = [row for row in train_rows if row["paperId"] not in chosen]
-    train_rows = without_texts_of(train_rows, held_rows + validation_rows)
-    train_rows = train_rows + recombined(train_rows, args.recombine, args.seed)
+def split_rows(rows: list[dict], recipe: Recipe, metadata: str | None) -> Split:
+    """Return what is trained on and what is held out; they share neither documents nor texts.
+
+    Raises:
+        InputError: the metadata lacks what --hold-out-by names, or one side would be empty.
+    """
+    groups = split_groups(rows, metadata, recipe.hold_out_by)
+    train_rows, held_rows = split_by_document(rows, recipe.eval_fraction, recipe.split_seed, groups)
+    train_rows = without_texts_of(train_rows, held_rows)
+    train_rows = train_rows + recombined(train_rows, recipe.recombine, recipe.seed)
     if not train_rows:
-        raise InputError(f"{args.datasource} has no pair left to train on; hold out less with --eval-fraction.")
-    return train_rows, validation_rows, held_rows
+        raise InputError("no pair is left to train on; hold out fewer documents with --eval-fraction.")
+    return Split(train_rows, held_rows)

@@ -15,6 +15,7 @@ class StopSignals:
     def __init__(self):
         self.received: str | None = None
         self.training = False
+        self.obeyed = False  # whether training ended for it
 
     def __enter__(self):
         numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
