@@ -209,7 +209,7 @@ PRECOCITY = calc_precocity_for_embeddings.py $(wildcard precocity/*.py)
 $(OUTPUT)/precocity/%/manifest.json: $(OUTPUT)/embeddings/%/manifest.json $(PRECOCITY) $(INPUTS) | $(READY)
 	$(PYTHON) $(firstword $(PRECOCITY)) -m $(METADATA) -d $(<D) $(YEARS) $(PRECOCITY_FLAGS) -o $(@D)
 
-$(OUTPUT)/precocity/%/section.html: report_precocity.py $(OUTPUT)/precocity/%/manifest.json evaluation/drawing.py | $(READY)
+$(OUTPUT)/precocity/%/section.html: report_precocity.py $(OUTPUT)/precocity/%/manifest.json $(wildcard report/*.py report/templates/*) | $(READY)
 	$(PYTHON) $< $(@D) -t $(METADATA) $(PRECOCITY_REPORT_FLAGS) -o $(@D)
 
 # ---- 6. report ------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ SECTION = $(wildcard $(OUTPUT)/precocity/$(TRAIN)/section.html)
 report: $(OUTPUT)/report/$(TRAIN)/report.html ## Compare base, tuned and topic model; makes all it needs first.
 	@echo "The report: $<"
 
-$(OUTPUT)/report/$(TRAIN)/report.html: evaluate_timeline.py $(wildcard evaluation/*.py) $(INPUTS) \
+$(OUTPUT)/report/$(TRAIN)/report.html: evaluate_timeline.py $(wildcard report/*.py report/templates/*) $(INPUTS) \
     $(OUTPUT)/embeddings/base/manifest.json $(OUTPUT)/embeddings/$(TRAIN)/manifest.json $(SECTION) | $(READY)
 	$(PYTHON) $< base=$(OUTPUT)/embeddings/base $(TRAIN)=$(OUTPUT)/embeddings/$(TRAIN) -t $(METADATA) -r $(CHUNKS) \
 	  --training $(OUTPUT)/models/$(TRAIN)/training.json $(SECTION:%=--section %) --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
@@ -251,7 +251,7 @@ $(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(cal
 $(EXPERIMENT)/base/manifest.json: $(HELD_OUT) Apply_Tuned_Model.py | $(READY)
 	$(APPLY) --held-out-of $< -m $(BASE_MODEL)
 
-$(EXPERIMENT)/report/report.html: evaluate_timeline.py $(wildcard evaluation/*.py) $(EXPERIMENT)/base/manifest.json \
+$(EXPERIMENT)/report/report.html: evaluate_timeline.py $(wildcard report/*.py report/templates/*) $(EXPERIMENT)/base/manifest.json \
     $(RUNS:%=$(EXPERIMENT)/%/embeddings/manifest.json) | $(READY)
 	$(PYTHON) $< base=$(EXPERIMENT)/base \
 	  $(foreach run,$(RUNS),$(firstword $(subst -, ,$(run)))=$(EXPERIMENT)/$(run)/embeddings) \

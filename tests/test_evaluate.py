@@ -10,8 +10,8 @@ import Apply_Tuned_Model as apply
 import corpus
 import evaluate_timeline as evaluate
 import script
-from evaluation import metrics, representations, topics
-from evaluation.representations import Passages
+from report import measures, representations, topics, trainings
+from report.representations import Passages
 
 
 def unit(degrees):
@@ -23,26 +23,26 @@ def unit(degrees):
 def test_ranks_counted_by_hand():
     vectors = unit([0, 10, 25, 80])
     # From 0°: nearest is 10°, then 25°. From 10°: 0° (10 apart), 25° (15). From 25°: 10° (15), 0° (25), 80° (55).
-    ranks = metrics.next_passage_ranks(vectors, np.array([0, 1, 2]), np.array([1, 2, 3]))
+    ranks = measures.next_passage_ranks(vectors, np.array([0, 1, 2]), np.array([1, 2, 3]))
     assert ranks.tolist() == [1, 2, 3]
 
 
 def test_ties_count_against():
     vectors = unit([0, 10, 10, 90])
-    assert metrics.next_passage_ranks(vectors, np.array([0]), np.array([2])).tolist() == [2]
+    assert measures.next_passage_ranks(vectors, np.array([0]), np.array([2])).tolist() == [2]
 
 
 def test_next_passages_stay_within_a_document_and_skip_gaps():
     passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 0, 1, 1]), np.array([0, 1, 3, 0, 1]))
-    queries, targets = metrics.next_passage_pairs(passages, np.arange(5))
+    queries, targets = measures.next_passage_pairs(passages, np.arange(5))
     assert list(zip(queries, targets)) == [(0, 1), (3, 4)]
 
 
 def test_only_the_first_passages_of_held_out_documents_are_asked():
     number = np.concatenate([np.arange(40), np.arange(5)])
     passages = Passages(["a", "b"], np.array([1, 2]), np.repeat([0, 1], [40, 5]), number)
-    assert metrics.held_out_rows(passages, [0]).tolist() == list(range(30))
-    assert metrics.held_out_rows(passages, [1]).tolist() == list(range(40, 45))
+    assert measures.held_out_rows(passages, [0]).tolist() == list(range(30))
+    assert measures.held_out_rows(passages, [1]).tolist() == list(range(40, 45))
 
 
 def the_sample(documents):
@@ -51,9 +51,9 @@ def the_sample(documents):
 
 def test_false_partners_are_of_the_kind_asked_for_and_never_neighbours():
     document, number, decade = np.repeat(np.arange(6), 8), np.tile(np.arange(8), 6), np.repeat([190, 190, 191], 16)
-    queries = np.flatnonzero(number < 7)
+    rows, queries = measures.Rows(document, number, decade), np.flatnonzero(number < 7)
     for kind in ("anywhere", "same_decade", "same_document"):
-        asked, partners = metrics.false_partners(kind, document, number, decade, queries, np.random.default_rng(0))
+        asked, partners = measures.false_partners(kind, rows, queries, np.random.default_rng(0))
         query = queries[asked]
         assert set(np.bincount(asked)) == {5} and len(set(zip(asked, partners))) == len(asked)
         if kind == "same_document":
@@ -62,15 +62,16 @@ def test_false_partners_are_of_the_kind_asked_for_and_never_neighbours():
             assert (document[partners] != document[query]).all()
         if kind == "same_decade":
             assert (decade[partners] == decade[query]).all()
-    decade = document  # no other document of the decade: nothing is asked
-    asked, _ = metrics.false_partners("same_decade", document, number, decade, queries, np.random.default_rng(0))
+    rows = rows._replace(decade=document)  # no other document of the decade: nothing is asked
+    asked, _ = measures.false_partners("same_decade", rows, queries, np.random.default_rng(0))
     assert not len(asked)
 
 
 def precision_of(vectors, document, number, draws):
     queries = np.flatnonzero(number == 0)
-    false = metrics.false_partners("anywhere", document, number, 0 * number, queries, np.random.default_rng(0))
-    return metrics.average_precision(vectors, queries, queries + 1, false, document, draws)
+    rows = measures.Rows(document, number, 0 * number)
+    false = measures.false_partners("anywhere", rows, queries, np.random.default_rng(0))
+    return measures.average_precision(vectors, measures.Pairs(queries, queries + 1), false, document, draws)
 
 
 def test_average_precision_is_one_where_neighbours_are_nearest_and_chance_where_nothing_is_told():
@@ -88,10 +89,10 @@ def test_average_precision_is_sklearns_under_every_draw():
     dice = np.random.default_rng(2)
     scores, labels = dice.integers(0, 30, 200) / 30, dice.integers(0, 2, 200)  # many ties
     weights = dice.integers(0, 3, (70, 200))
-    found = metrics.weighted_average_precision(scores, labels, weights)
+    found = measures.weighted_average_precision(scores, labels, weights)
     for value, weight in zip(found, weights):
         assert value == pytest.approx(average_precision_score(labels, scores, sample_weight=weight))
-    assert np.isnan(metrics.weighted_average_precision(scores, labels, np.zeros((1, 200), dtype=int)))[0]
+    assert np.isnan(measures.weighted_average_precision(scores, labels, np.zeros((1, 200), dtype=int)))[0]
 
 
 def test_a_document_that_is_not_drawn_does_not_count():
@@ -107,7 +108,7 @@ def test_timeline_correlation_counted_by_hand():
     def rho(angles, years, most=None):
         documents = unit(angles)
         distance = 1 - documents @ documents.T
-        return metrics.timeline_correlation(distance, np.array(years, dtype=float), the_sample(len(years)), most)[0]
+        return measures.timeline_correlation(distance, np.array(years, dtype=float), the_sample(len(years)), most)[0]
 
     years = [1900, 1910, 1930, 1970]
     assert rho([0, 10, 30, 70], years) == pytest.approx(1)
@@ -124,23 +125,23 @@ def test_a_pair_weighs_the_product_of_its_documents_draws():
     dice = np.random.default_rng(1)
     years, distance = dice.integers(1800, 1900, 12).astype(float), dice.random((12, 12))
     distance = distance + distance.T
-    draws = metrics.document_draws(12, 4, seed=3)
+    draws = measures.document_draws(12, 4, seed=3)
     first, second = np.triu_indices(12, k=1)
     x, y = (rankdata(values) for values in (abs(years[first] - years[second]), distance[first, second]))
-    for value, draw in zip(metrics.timeline_correlation(distance, years, draws), draws):
+    for value, draw in zip(measures.timeline_correlation(distance, years, draws), draws):
         covariance = np.cov(x, y, fweights=draw[first] * draw[second])
         assert value == pytest.approx(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
 
 
 def test_draws_take_as_many_documents_as_there_are_and_the_interval_holds_the_middle():
-    draws = metrics.document_draws(30, 2000, seed=0)
+    draws = measures.document_draws(30, 2000, seed=0)
     assert (draws[0] == 1).all() and (draws.sum(axis=1) == 30).all() and draws.shape == (2001, 30)
-    values = metrics.weighted_mean(np.arange(60.0), np.repeat(np.arange(30), 2), draws)
-    low, high = metrics.interval(values[1:])
+    values = measures.weighted_mean(np.arange(60.0), np.repeat(np.arange(30), 2), draws)
+    low, high = measures.interval(values[1:])
     assert values[0] == pytest.approx(29.5) and low < 29.5 < high
     # The mean of 30 documents' means, whose standard deviation is 17.3, has a standard error of 3.16: ± 6.2.
     assert high - low == pytest.approx(12.4, abs=0.8)
-    assert metrics.interval(np.array([np.nan, np.nan, 1.0])) is None
+    assert measures.interval(np.array([np.nan, np.nan, 1.0])) is None
 
 
 def test_years_that_stand_in_the_vectors_are_read_off_and_noise_is_not():
@@ -148,17 +149,17 @@ def test_years_that_stand_in_the_vectors_are_read_off_and_noise_is_not():
     years, noise = dice.integers(1800, 2000, 80).astype(float), dice.normal(size=(80, 5))
     groups, draws = np.arange(80), the_sample(80)
     told = np.column_stack([years, noise])
-    assert metrics.explained(years, metrics.cross_validated_years(told, years, groups), draws)[0] > 0.99
-    assert metrics.explained(years, metrics.cross_validated_years(noise, years, groups), draws)[0] < 0.1
-    assert metrics.cross_validated_years(told, years, np.repeat([0, 1], 40)) is None
+    assert measures.explained(years, measures.cross_validated_years(told, years, groups), draws)[0] > 0.99
+    assert measures.explained(years, measures.cross_validated_years(noise, years, groups), draws)[0] < 0.1
+    assert measures.cross_validated_years(told, years, np.repeat([0, 1], 40)) is None
 
 
 def test_an_author_is_kept_from_the_regression_whole():
     """Each author's years are told by a feature of their own: of no use for a new author."""
     years, authors, draws = np.repeat(np.arange(1800.0, 2000, 20), 6), np.repeat(np.arange(10), 6), the_sample(60)
     features = np.eye(10)[authors]
-    by_document = metrics.explained(years, metrics.cross_validated_years(features, years, np.arange(60)), draws)[0]
-    by_author = metrics.explained(years, metrics.cross_validated_years(features, years, authors), draws)[0]
+    by_document = measures.explained(years, measures.cross_validated_years(features, years, np.arange(60)), draws)[0]
+    by_author = measures.explained(years, measures.cross_validated_years(features, years, authors), draws)[0]
     assert by_document > 0.9 > 0.1 > by_author
 
 
@@ -167,8 +168,8 @@ def test_same_author_nearer_counted_by_hand():
     distance = np.array([[0, 1, 2, 9], [1, 0, 3, 9], [2, 3, 0, 9], [9, 9, 9, 0]], dtype=float)
     # From 1900 (a): 1904 (a) against 1905 (b), 4 and 5 years apart: 1 < 2, won. From 1904: own 4 years away, others 1
     # and 26: nothing to compare. From 1905: own 25 away, others 5 and 1. From 1930: own 25, another 26: a tie.
-    assert metrics.same_author_nearer(distance, years, authors, the_sample(4))[0] == pytest.approx((1 + 0.5) / 2)
-    assert np.isnan(metrics.same_author_nearer(distance, years, ["", "a", "", "b"], the_sample(4))[0])
+    assert measures.same_author_nearer(distance, years, authors, the_sample(4))[0] == pytest.approx((1 + 0.5) / 2)
+    assert np.isnan(measures.same_author_nearer(distance, years, ["", "a", "", "b"], the_sample(4))[0])
 
 
 def test_document_means_are_the_normalised_mean_of_their_passages():
@@ -188,10 +189,10 @@ def test_the_mean_that_is_subtracted_is_of_passages_not_held_out():
 def test_what_one_training_held_out_alone_is_neither_compared_on_nor_fitted_on():
     passages = Passages(["a", "b", "c", "d"], np.arange(4), np.arange(4), np.zeros(4, dtype=int))
     lists = ({"a", "b", "c"}, {"b", "c", "x"})
-    trainings = {"t": [{"held_out_documents": sorted(documents)} for documents in lists]}
-    assert evaluate.held_out_documents(trainings, passages) == ([1, 2], {"a", "b", "c", "x"})
+    of_name = {"t": [{"held_out_documents": sorted(documents)} for documents in lists]}
+    assert trainings.held_out_documents(of_name, passages) == ([1, 2], {"a", "b", "c", "x"})
     with pytest.raises(script.InputError, match="fewer than two embedded documents"):
-        evaluate.held_out_documents({"t": [{"held_out_documents": ["a"]}]}, passages)
+        trainings.held_out_documents({"t": [{"held_out_documents": ["a"]}]}, passages)
 
 
 def test_topic_distances_are_jensen_shannon():
@@ -205,21 +206,21 @@ def test_topic_distances_are_jensen_shannon():
 def test_the_topic_model_tells_kinds_of_documents_apart_and_is_kept(tmp_path, corpus_folder, monkeypatch):
     for i in range(24):  # documents of two kinds, each with words of its own
         corpus_folder.add(f"t{i}", 1900 + i, [" ".join("xyzuv"[k % 5] + "ab"[i % 2] * 3 for k in range(30))] * 6)
-    words = f"b=x --training t -o r -t {corpus_folder.metadata} -r {corpus_folder.chunks} --topics 2"
-    args = evaluate.parse_args(words.split())
     monkeypatch.setattr(topics, "MOST_FREQUENT", 0)
     documents, _ = corpus.read_metadata(corpus_folder.metadata)
+    settings = topics.TopicSettings(topics=2, iterations=400, seeds=range(1))
     ids = [f"t{i}" for i in range(0, 24, 3)]  # held-out ones alone are embedded, the first, fourth … of them
     passages = Passages(ids, np.arange(8), np.repeat(np.arange(8), 6), np.tile(np.arange(6), 8))
-    mixtures = topics.topic_mixtures(tmp_path / "r", passages, set(ids), documents, args, 0)
+    texts = topics.Texts(documents, corpus.ChunkFolder(corpus_folder.chunks), set(ids))
+    mixtures = topics.topic_mixtures(tmp_path / "r", passages, texts, settings, 0)
     assert mixtures.shape == (48, 2) and np.allclose(mixtures.sum(axis=1), 1, atol=1e-5)
     kinds = mixtures.argmax(axis=1).reshape(8, 6)
     assert (kinds[::2] == kinds[0, 0]).all() and (kinds[1::2] == 1 - kinds[0, 0]).all()
     monkeypatch.setattr(topics, "fit_and_infer", None)  # not called again
-    assert (topics.topic_mixtures(tmp_path / "r", passages, set(ids), documents, args, 0) == mixtures).all()
+    assert (topics.topic_mixtures(tmp_path / "r", passages, texts, settings, 0) == mixtures).all()
     passages.number[-1] = 6
     with pytest.raises(script.InputError, match="passage 6 of t21 was embedded but is not in the chunk files"):
-        topics.words_of_rows(topics.read_words(documents, corpus.ChunkFolder(corpus_folder.chunks)), passages)
+        topics.words_of_rows(texts.words, passages)
 
 
 @pytest.fixture
@@ -257,7 +258,7 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
     measured = json.loads((folder / "r/evaluation.json").read_text())["measured"]
     assert list(measured) == ["base", "base, centred", "tuned", "tuned, centred"]
     for of_name in measured.values():
-        assert list(of_name) == [key for key, _, _ in metrics.METRICS]
+        assert list(of_name) == [key for key, _, _ in measures.METRICS]
         for figure in of_name.values():
             if figure["value"] is not None:
                 low, high = figure["interval"]

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-import report_precocity as report
+import report_precocity
 import script
+from report import page, precocity_page, precocity_tables, regression
 
 FRACTIONS, FILTERS = (1.0, 0.1, 0.05), ("no filter", "train", "trainauth", "trainauthquote")
 
@@ -57,7 +58,7 @@ class Measured:
         self.metadata.write_text("paperId\tyear\ttitle\tcitations\n" + "".join(lines))
 
     def run(self, *flags, table=None):
-        return report.main([str(table or self.folder), "-t", str(self.metadata), "-o", str(self.out), *flags])
+        return report_precocity.main([str(table or self.folder), "-t", str(self.metadata), "-o", str(self.out), *flags])
 
 
 @pytest.fixture
@@ -95,11 +96,12 @@ def test_a_decade_of_one_document_is_listed_too():
     import pandas as pd
 
     columns = {"year": [1900, 1910, 1911], "passages": 1, "precocity": [1.0, 2, 3], "novelty": 0.0, "transience": 0.0}
-    listed = report.most_and_least(pd.DataFrame(columns | {"title": ["a", "b", "c"]}, index=["a", "b", "c"]))
+    listed = precocity_tables.most_and_least(pd.DataFrame(columns | {"title": ["a", "b", "c"]}, index=["a", "b", "c"]))
     assert [(row["decade"], row["kind"], row["docid"]) for row in listed] == [
         (1900, "most", "a"), (1910, "most", "c"), (1910, "least", "b")
     ]  # fmt: skip
-    assert report.decades_html(listed).count("<tr>") == 3
+    parts = page.templates().get_template("parts.html").module
+    assert parts.table(precocity_page.decades_table(listed)).count("<tr>") == 3
 
 
 def test_the_regression_finds_what_explains_the_covariate(measured):
@@ -117,8 +119,8 @@ def test_regression_coefficients_are_those_of_least_squares():
     frame = pd.DataFrame(dice.normal(size=(60, 2)), columns=["precocity", "novelty"])
     frame["year"] = dice.integers(1900, 2000, 60)
     outcome = 2 * frame.precocity + frame.precocity**2 - 0.02 * frame.year + dice.normal(size=60)
-    fit = report.regress(frame, outcome.to_numpy(), of_top=False)
-    z = report.standardised
+    fit = regression.regress(frame, outcome.to_numpy(), of_top=False)
+    z = regression.standardised
     p = z(frame.precocity)
     predictors = np.column_stack([np.ones(60), p, z(p**2), z(frame.novelty), z(frame.year)])
     solved, *_ = np.linalg.lstsq(predictors, z(outcome), rcond=None)
@@ -135,7 +137,7 @@ def test_ids_that_look_like_numbers_or_nothing_stay_text(tmp_path):
     path.write_text(
         header.replace(" ", "\t") + "\n" + "".join(f"{n}\t1900\t1\t1.0\tno filter\t10\t1.0\t\t0.1\t\n" for n in names)
     )
-    table = report.read_tables([str(path)])
+    table = precocity_tables.read_tables([str(path)])
     assert table.docid.tolist() == names and table.precocity.isna().all() and table.novelty.tolist() == [0.1] * 5
 
 
@@ -169,5 +171,5 @@ def test_a_corpus_too_thin_for_any_value_is_said_and_no_error(measured, caplog):
 
 def test_one_document_twice_is_refused(measured, capsys):
     table = str(measured.folder / "1900s_docs.tsv")
-    assert report.main([table, table, "-t", str(measured.metadata), "-o", str(measured.out)]) == 2
+    assert report_precocity.main([table, table, "-t", str(measured.metadata), "-o", str(measured.out)]) == 2
     assert "'00' is in two of the tables" in capsys.readouterr().err

@@ -1,11 +1,15 @@
 """The topic model that embeddings are compared with: latent Dirichlet allocation by collapsed Gibbs sampling, fitted
 on the passages of documents that are not held out.
+
+In: the texts of the whole corpus. Out: mixtures of the embedded passages, float32, (passages, topics), rows of sum 1.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +26,37 @@ MOST_FREQUENT = 20  # words left out, for want of a list of stop words that serv
 INFERENCE_ITERATIONS = 100
 
 
-def read_words(documents: list[Document], chunks: ChunkFolder) -> dict[str, list[list[str]]]:
-    """Return for each document the lower-case words of each of its passages."""
-    return {
-        document.paper_id: [WORD.findall(text.lower()) for text in chunks.passages(document)] for document in documents
-    }
+@dataclass(frozen=True)
+class TopicSettings:
+    """How topic models are fitted."""
+
+    topics: int
+    iterations: int  # of Gibbs sampling
+    seeds: range  # one model each
+    workers: int = 1  # threads; with more than one no two fits are the same
+
+
+class Texts:
+    """The words of the whole corpus, embedded or not, read when they are first asked for.
+
+    Args:
+        held: paperIds of the documents that nothing is fitted on.
+    """
+
+    def __init__(self, documents: list[Document], chunks: ChunkFolder, held: set[str]):
+        self.documents, self.chunks, self.held = documents, chunks, held
+
+    @functools.cached_property
+    def words(self) -> dict[str, list[list[str]]]:
+        """The lower-case words of each of a document's passages, by paperId."""
+        return {
+            document.paper_id: [WORD.findall(text.lower()) for text in self.chunks.passages(document)]
+            for document in self.documents
+        }
+
+    def fitted(self) -> list[list[str]]:
+        """Return the words of each passage of the documents that are not held out."""
+        return [passage for paper_id, rows in self.words.items() if paper_id not in self.held for passage in rows]
 
 
 def words_of_rows(words: dict[str, list[list[str]]], passages: Passages) -> list[list[str]]:
@@ -50,47 +80,40 @@ def check_vocabulary(fitted: list[list[str]]) -> None:
         )
 
 
-def fit_and_infer(fitted: list[list[str]], wanted: list[list[str]], args, seed: int) -> np.ndarray:
+def fit_and_infer(fitted: list[list[str]], wanted: list[list[str]], settings: TopicSettings, seed: int) -> np.ndarray:
     """Return the mixtures of the wanted passages, float32, (passages, topics), by topics fitted on the other list."""
     import tomotopy
 
     check_vocabulary(fitted)
-    model = tomotopy.LDAModel(k=args.topics, min_df=RAREST, rm_top=MOST_FREQUENT, seed=seed)
+    model = tomotopy.LDAModel(k=settings.topics, min_df=RAREST, rm_top=MOST_FREQUENT, seed=seed)
     for words in fitted:
         if words:
             model.add_doc(words)
-    model.train(args.topic_iterations, workers=args.topic_workers)
+    model.train(settings.iterations, workers=settings.workers)
     documents = [model.make_doc(words) if words else None for words in wanted]
     known = [document for document in documents if document is not None and len(document.words)]
-    mixtures, _ = model.infer(known, iterations=INFERENCE_ITERATIONS, workers=args.topic_workers)
+    mixtures, _ = model.infer(known, iterations=INFERENCE_ITERATIONS, workers=settings.workers)
     of_document = dict(zip(map(id, known), mixtures))
-    nothing_known = np.full(args.topics, 1 / args.topics)
+    nothing_known = np.full(settings.topics, 1 / settings.topics)
     return np.asarray([of_document.get(id(document), nothing_known) for document in documents], dtype=np.float32)
 
 
-def topic_mixtures(output: Path, passages: Passages, held: set[str], documents: list[Document], args, seed: int):
-    """Return the mixtures of the embedded passages by one topic model, from <output>/topics if it was fitted before.
-
-    Args:
-        held: paperIds of the held-out documents.
-        documents: the whole metadata; those not held out are fitted on, whether they are embedded or not.
-    """
+def topic_mixtures(folder: Path, passages: Passages, texts: Texts, settings: TopicSettings, seed: int) -> np.ndarray:
+    """Return the mixtures of the embedded passages by one topic model, from the folder if it was fitted before."""
     key = {
-        "topics": args.topics,
-        "iterations": args.topic_iterations,
+        "topics": settings.topics,
+        "iterations": settings.iterations,
         "seed": seed,
-        "held_out": sorted(held),
-        "documents": [document.paper_id for document in documents],
+        "held_out": sorted(texts.held),
+        "documents": [document.paper_id for document in texts.documents],
         "passages": len(passages.document),
     }
-    stem = output / "topics" / f"{args.topics}-{seed}"
+    stem = folder / f"{settings.topics}-{seed}"
     record, store = stem.with_suffix(".json"), stem.with_suffix(".npy")
     if record.exists() and store.exists() and script.read_json(record) == key:
         return np.load(store)
-    log.info("fitting a topic model of %d topics, seed %d", args.topics, seed)
-    words = read_words(documents, ChunkFolder(args.rootfolder, args.encoding_errors))
-    fitted = [passage for paper_id, rows in words.items() if paper_id not in held for passage in rows]
-    mixtures = fit_and_infer(fitted, words_of_rows(words, passages), args, seed)
+    log.info("fitting a topic model of %d topics, seed %d", settings.topics, seed)
+    mixtures = fit_and_infer(texts.fitted(), words_of_rows(texts.words, passages), settings, seed)
     record.unlink(missing_ok=True)
     with script.replacing(store) as beside, open(beside, "wb") as handle:
         np.save(handle, mixtures)

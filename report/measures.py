@@ -1,8 +1,9 @@
-"""What is measured, each figure with its bootstrap replicates over documents.
+"""What is measured: the table of measures, and the statistics behind them, each computed under every bootstrap draw.
 
-A replicate draws as many documents as there are, with replacement; a document drawn k times has weight k. All
-representations are measured under the same draws, so the interval of a difference comes from the differences of
-their replicates (Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13 and 16).
+In: vectors, distances, years and authors of documents, and `draws`, int, (1 + draws, documents): how often each
+document is drawn, the first row being the sample itself. Out: arrays (1 + draws,), NaN where there is nothing to
+measure. All representations are measured under the same draws, so the interval of a difference comes from the
+differences of their replicates (Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13 and 16).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .representations import Passages, Run
+from .representations import Passages
 
 FALSE_PARTNERS = 5
 MOST_PASSAGES = 30  # of a held-out document, its first; else one novel would outweigh fifty articles
@@ -49,8 +50,8 @@ METRICS = (
 LESS_IS_BETTER = {"dating_error"}
 
 
-class Measured(NamedTuple):
-    """A figure, and its value under each draw of documents, (draws,); None and NaNs where it can't be measured."""
+class Estimate(NamedTuple):
+    """A measure's value, and that under each draw of documents, (draws,); None and NaNs where it can't be measured."""
 
     value: float | None
     replicates: np.ndarray
@@ -63,14 +64,18 @@ def document_draws(documents: int, draws: int, seed: int) -> np.ndarray:
     return np.concatenate([np.ones((1, documents), dtype=int), drawn])
 
 
-def measured(values: np.ndarray) -> Measured:
-    """Split figures under each draw, the sample's own first."""
-    return Measured(float(values[0]) if np.isfinite(values[0]) else None, values[1:])
+def estimate(values: np.ndarray) -> Estimate:
+    """Return the estimate of values under each draw, the sample's own first."""
+    return Estimate(float(values[0]) if np.isfinite(values[0]) else None, values[1:])
 
 
-def not_measured(draws: np.ndarray) -> Measured:
-    """Return a figure that this corpus gives no data for."""
-    return Measured(None, np.full(len(draws) - 1, np.nan))
+def interval(replicates: np.ndarray) -> tuple[float, float] | None:
+    """Return the 95% percentile interval, None where fewer than half of the draws could be measured."""
+    finite = replicates[np.isfinite(replicates)]
+    if len(finite) < len(replicates) / 2 or not len(finite):
+        return None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def weighted_mean(values: np.ndarray, document: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -84,17 +89,32 @@ def weighted_mean(values: np.ndarray, document: np.ndarray, draws: np.ndarray) -
 # ---------------------------------------------------------------- next passages
 
 
+class Rows(NamedTuple):
+    """Passages to draw false partners from; int arrays, one value a passage."""
+
+    document: np.ndarray
+    number: np.ndarray  # chunknumber
+    decade: np.ndarray
+
+
+class Pairs(NamedTuple):
+    """Positions of passages and of the passage that really follows each; int arrays of one length."""
+
+    queries: np.ndarray
+    targets: np.ndarray
+
+
 def held_out_rows(passages: Passages, held: list[int]) -> np.ndarray:
     """Return the rows of the held-out documents' first passages, in order."""
     return np.flatnonzero(np.isin(passages.document, held) & (passages.number < MOST_PASSAGES))
 
 
-def next_passage_pairs(passages: Passages, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def next_passage_pairs(passages: Passages, rows: np.ndarray) -> Pairs:
     """Return positions in rows: passages, and the passage that follows each in its document."""
     document, number = passages.document[rows], passages.number[rows]
     follows = (document[1:] == document[:-1]) & (number[1:] == number[:-1] + 1)
     queries = np.flatnonzero(follows)
-    return queries, queries + 1
+    return Pairs(queries, queries + 1)
 
 
 def next_passage_ranks(vectors: np.ndarray, queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -115,23 +135,25 @@ def next_passage_ranks(vectors: np.ndarray, queries: np.ndarray, targets: np.nda
     return ranks
 
 
-def false_partners(kind: str, document, number, decade, queries, dice) -> tuple[np.ndarray, np.ndarray]:
+def false_partners(kind: str, rows: Rows, queries: np.ndarray, dice) -> tuple[np.ndarray, np.ndarray]:
     """Draw five false partners for each query that has that many.
 
     Args:
         kind: "anywhere", "same_decade" or "same_document".
-        document, number, decade: int, one a row.
+        queries: int, positions in rows.
+        dice: numpy random generator.
     Returns:
         Positions in queries, and rows, equally long.
     """
     asked, partners = [], []
     for position, query in enumerate(queries):
         if kind == "same_document":
-            allowed = (document == document[query]) & (np.abs(number - number[query]) > 1)
+            near = np.abs(rows.number - rows.number[query]) <= 1
+            allowed = (rows.document == rows.document[query]) & ~near
         else:
-            allowed = document != document[query]
+            allowed = rows.document != rows.document[query]
             if kind == "same_decade":
-                allowed &= decade == decade[query]
+                allowed &= rows.decade == rows.decade[query]
         pool = np.flatnonzero(allowed)
         if len(pool) >= FALSE_PARTNERS:
             asked += [position] * FALSE_PARTNERS
@@ -159,19 +181,20 @@ def weighted_average_precision(scores: np.ndarray, labels: np.ndarray, weights: 
     return found
 
 
-def average_precision(vectors, queries, targets, false, document, draws) -> np.ndarray:
+def average_precision(vectors: np.ndarray, pairs: Pairs, false, document, draws: np.ndarray) -> np.ndarray:
     """Return the average precision of true partners among false ones under each draw, NaN without any.
 
     Args:
-        false: what false_partners returned.
-        document: index of each row's document among the drawn.
+        vectors: normalised, (rows, dimensions).
+        false: what false_partners returned for the pairs' queries.
+        document: int, index of each row's document among the drawn.
     """
     asked, partners = false
     if not len(asked):
         return np.full(len(draws), np.nan)
     kept = np.unique(asked)
-    anchors = np.concatenate([queries[kept], queries[asked]])
-    others = np.concatenate([targets[kept], partners])
+    anchors = np.concatenate([pairs.queries[kept], pairs.queries[asked]])
+    others = np.concatenate([pairs.targets[kept], partners])
     scores = np.einsum("ij,ij->i", vectors[anchors], vectors[others])
     labels = np.repeat([1, 0], [len(kept), len(asked)])
     return weighted_average_precision(scores, labels, draws[:, document[anchors]])
@@ -251,93 +274,3 @@ def same_author_nearer(distance: np.ndarray, years: np.ndarray, authors: list[st
         wins[i], counts[i] = ((nearer + 0.5 * ties) * comparable).sum(), comparable.sum()
     totals = draws @ counts
     return draws @ wins / np.where(totals, totals, np.nan)
-
-
-# ---------------------------------------------------------------- all of them
-
-
-class Bench:
-    """What all representations are measured on: the same queries, false partners and draws of documents.
-
-    Args:
-        held: indices of the held-out documents.
-        some: indices of the documents whose pairs make the figures over all documents, at most a few thousand.
-        authors: one a document, empty where unknown; None where the metadata has none.
-    """
-
-    def __init__(self, passages: Passages, held: list[int], some: list[int], authors, draws: int, seed: int):
-        self.passages, self.held, self.some, self.authors, self.seed = passages, held, some, authors, seed
-        self.rows = held_out_rows(passages, held)
-        self.queries, self.targets = next_passage_pairs(passages, self.rows)
-        self.document = np.searchsorted(held, passages.document[self.rows])
-        decade = passages.years[passages.document[self.rows]] // 10
-        dice = np.random.default_rng(seed)
-        self.false = {
-            kind: false_partners(kind, self.document, passages.number[self.rows], decade, self.queries, dice)
-            for kind in ("anywhere", "same_decade", "same_document")
-        }
-        self.held_draws = document_draws(len(held), draws, seed)
-        self.some_draws = document_draws(len(some), draws, seed + 1)
-
-    def measure(self, run: Run) -> dict[str, Measured]:
-        """Return all METRICS of one run."""
-        found = {key: measured(values) for key, values in (self.retrieval(run) | self.timeline(run)).items()}
-        empty = not_measured(self.held_draws)
-        return {key: found.get(key, empty) for key, _, _ in METRICS}
-
-    def retrieval(self, run: Run) -> dict[str, np.ndarray]:
-        """Return the figures about next passages under each draw."""
-        vectors, of_query = run.passages[self.rows], self.document[self.queries]
-        ranks = next_passage_ranks(vectors, self.queries, self.targets)
-        reciprocal = np.where(ranks <= 10, 1 / ranks, 0)
-        found = {
-            "mrr_at_10": weighted_mean(reciprocal, of_query, self.held_draws),
-            "accuracy_at_1": weighted_mean((ranks == 1).astype(float), of_query, self.held_draws),
-        }
-        for kind, false in self.false.items():
-            found[f"ap_{kind}"] = average_precision(
-                vectors, self.queries, self.targets, false, self.document, self.held_draws
-            )
-        return found
-
-    def timeline(self, run: Run) -> dict[str, np.ndarray]:
-        """Return the figures about documents and time under each draw."""
-        years = self.passages.years.astype(float)
-        held, some = np.ix_(self.held, self.held), np.ix_(self.some, self.some)
-        found = {
-            "timeline_rho": timeline_correlation(run.distance[held], years[self.held], self.held_draws),
-            "timeline_rho_near": timeline_correlation(run.distance[held], years[self.held], self.held_draws, NEAR),
-            "timeline_rho_all": timeline_correlation(run.distance[some], years[self.some], self.some_draws),
-        }
-        years, features = years[self.some], run.documents[self.some]
-        predicted = cross_validated_years(features, years, np.arange(len(years)))
-        if predicted is not None:
-            found["dating_r2"] = explained(years, predicted, self.some_draws)
-            found["dating_error"] = weighted_mean(np.abs(years - predicted), np.arange(len(years)), self.some_draws)
-        if self.authors is not None:
-            authors = [self.authors[i] for i in self.some]
-            groups = np.unique([author or f"\t{i}" for i, author in enumerate(authors)], return_inverse=True)[1]
-            predicted = cross_validated_years(features, years, groups)
-            if predicted is not None:
-                found["dating_r2_author"] = explained(years, predicted, self.some_draws)
-            found["same_author"] = same_author_nearer(run.distance[some], years, authors, self.some_draws)
-        return found
-
-
-def mean_of_runs(runs: list[dict[str, Measured]]) -> dict[str, Measured]:
-    """Return each figure's mean over the runs (seeds) of one representation, draw by draw."""
-    mean = {}
-    for key in runs[0]:
-        values = [run[key].value for run in runs]
-        value = None if None in values else float(np.mean(values))
-        mean[key] = Measured(value, np.mean([run[key].replicates for run in runs], axis=0))
-    return mean
-
-
-def interval(replicates: np.ndarray) -> tuple[float, float] | None:
-    """Return the 95% percentile interval, None where fewer than half of the draws could be measured."""
-    finite = replicates[np.isfinite(replicates)]
-    if len(finite) < len(replicates) / 2 or not len(finite):
-        return None
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)

@@ -1,0 +1,21 @@
+"""The report: the inside of evaluate_timeline.py and report_precocity.py.
+
+What tuning did:
+representations.py    embedding folders and topic mixtures as runs over the same passages
+trainings.py          how the models were trained, and which documents they did not see
+topics.py             the topic model that embeddings are compared with
+measures.py           the table of measures, and the statistics behind them
+bench.py              the measures of every run, with bootstrap draws of documents; means and differences
+timeline_figures.py   the pictures
+timeline_page.py      report.html
+
+What precocity shows:
+precocity_tables.py   reading the tables; the most and least precocious documents
+regression.py         what precocity explains
+precocity_figures.py  the pictures
+precocity_page.py     section.html, a part of report.html
+
+What both share:
+drawing.py            colors; how a picture gets onto the disk
+page.py, templates/   HTML
+"""

@@ -1,0 +1,139 @@
+"""The tables of precocity: reading them, and the most and least precocious documents of each decade.
+
+In: tables that calc_precocity_for_embeddings.py wrote, the folders passages/ beside them, and the metadata. Out: data
+frames of documents (index docid; columns year, passages, precocity, novelty, transience, the three of the most
+precocious quarter as top_precocity …, title) and of passages (paperId, chunknumber, precocity).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+import corpus
+import script
+from script import InputError
+
+LISTED = 3  # documents at either end of each decade in the TSV; the page shows the first
+VALUES = ("precocity", "novelty", "transience")
+KEYS = ["docid", "fraction_compared", "filtered", "time_radius", "chunks_used"]
+COLUMNS = ("date", "num_chunks", *KEYS, *VALUES)
+
+
+class Choice(NamedTuple):
+    """Which of the table's values are shown."""
+
+    fraction: float
+    filtered: str
+    radius: int
+
+    def __str__(self) -> str:
+        nearest = "all" if self.fraction == 1 else f"the nearest {self.fraction:.0%}"
+        return f"{nearest} of each year's passages, {self.radius} years either way, filter {self.filtered}"
+
+    def of(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table that are of this choice."""
+        same = (table.fraction_compared == self.fraction) & (table.time_radius == self.radius)
+        return table[same & (table.filtered == self.filtered)]
+
+
+def table_in(path: str) -> str:
+    """Return the table itself: of a folder the one that its manifest.json names."""
+    if not Path(path).is_dir():
+        return path
+    manifest = Path(path) / corpus.MANIFEST
+    if not manifest.exists():
+        raise InputError(f"{manifest} does not exist: not all years are done; run calc_precocity_for_embeddings.py.")
+    return str(Path(path) / script.read_json(manifest)["table"])
+
+
+def read_table(path: str) -> pd.DataFrame:
+    """Return a table's rows; ids stay text, empty values are NaN. InputError for a table of another kind."""
+    as_text, empty = {"docid": str, "filtered": str}, {name: "" for name in VALUES}
+    try:
+        table = pd.read_csv(path, sep="\t", quoting=3, dtype=as_text, keep_default_na=False, na_values=empty)
+    except ValueError as error:
+        raise InputError(
+            f"{path} is no table of precocity ({error}); make it with calc_precocity_for_embeddings.py."
+        ) from None
+    lacking = [name for name in COLUMNS if name not in table]
+    if lacking:
+        raise InputError(f"{path}, line 1: no column {lacking[0]}; make it with calc_precocity_for_embeddings.py.")
+    return table
+
+
+def read_tables(paths: list[str]) -> pd.DataFrame:
+    """Return the rows of several tables. InputError where one document is in two of them."""
+    table = pd.concat(map(read_table, paths), ignore_index=True)
+    twice = table.docid[table.duplicated(KEYS)]
+    if len(twice):
+        raise InputError(f"{twice.iloc[0]!r} is in two of the tables; pass it once.")
+    return table
+
+
+def read_rows(metadata: str) -> dict[str, dict[str, str]]:
+    """Return the metadata's rows by paperId."""
+    return {row["paperId"]: row for _, row in corpus.metadata_rows(metadata)}
+
+
+def documents_of(table: pd.DataFrame, choice: Choice, rows: dict[str, dict[str, str]]) -> pd.DataFrame:
+    """Return the documents: year, passages, the three values, those of the top quarter as `top_` …, title.
+
+    Documents without precocity are left out. InputError where the metadata lacks one.
+    """
+    some = choice.of(table).set_index("docid")
+    found, top = some[some.chunks_used == 1.0], some[some.chunks_used == 0.25]
+    found = found[["date", "num_chunks", *VALUES]].rename(columns={"date": "year", "num_chunks": "passages"})
+    found = found.join(top[list(VALUES)].add_prefix("top_")).dropna()
+    unknown = [docid for docid in found.index if docid not in rows]
+    if unknown:
+        raise InputError(f"the metadata has no {script.first_few(unknown)}; pass the one the table came from.")
+    found["title"] = [rows[docid].get("title", "").strip() or docid for docid in found.index]
+    return found
+
+
+def read_passages(tables: list[str], choice: Choice, documents: pd.DataFrame) -> pd.DataFrame:
+    """Return paperId, chunknumber and precocity of these documents' passages. InputError where a document has none."""
+    parts = []
+    for table in map(Path, tables):
+        prefix = re.sub(r"-?\d+s_docs\.tsv$", "", table.name)
+        for year in sorted(set(documents.year)):
+            path = table.parent / "passages" / f"{prefix}{year}.parquet"
+            if path.exists():
+                part = choice.of(pd.read_parquet(path))
+                parts.append(part[part.paperId.isin(documents.index)][["paperId", "chunknumber", "precocity"]])
+    lacking = set(documents.index) - set().union(*(set(part.paperId) for part in parts))
+    if lacking:
+        folder, names = Path(tables[0]).parent / "passages", script.first_few(sorted(lacking))
+        raise InputError(f"{folder} lacks {names}; keep that folder beside the table.")
+    return pd.concat(parts)
+
+
+def ends(documents: pd.DataFrame, by: str, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the documents with the highest and those with the lowest values, none in both."""
+    ordered = documents.sort_values(by, ascending=False, kind="stable")
+    count = min(count, len(ordered) // 2)
+    return ordered.head(count), ordered.tail(count).iloc[::-1]
+
+
+def most_and_least(documents: pd.DataFrame) -> list[dict]:
+    """Return the LISTED most and least precocious documents of each decade, as rows of the TSV."""
+    found = []
+    for decade, members in documents.groupby([corpus.decade_of(year) for year in documents.year]):
+        both = ends(members, "precocity", LISTED) if len(members) > 1 else [members]
+        for kind, some in zip(("most", "least"), both):
+            for rank, row in enumerate(some.itertuples(), start=1):
+                facts = {"decade": decade, "kind": kind, "rank": rank, "docid": row.Index, "year": row.year}
+                facts |= {"title": row.title.replace("\t", " "), "passages": row.passages}
+                found.append(facts | {name: f"{getattr(row, name):.6g}" for name in VALUES})
+    return found
+
+
+def write_most_and_least(path: Path, listed: list[dict]) -> None:
+    """Write the rows of most_and_least as TSV, with a header."""
+    names = ("decade", "kind", "rank", "docid", "year", "title", "passages", *VALUES)
+    lines = ["\t".join(names)] + ["\t".join(str(row[name]) for name in names) for row in listed]
+    script.write_lines(path, (line + "\n" for line in lines))

@@ -1,0 +1,77 @@
+"""How the compared models were trained, and which documents they did not see.
+
+In: a training.json and a manifest.json for each tuned folder. Out: training records, each with "adjusted" added.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import corpus
+import script
+from script import InputError
+
+from .representations import Passages
+
+
+def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str, list[dict]]:
+    """Return the training records of each tuned NAME, each with how its vectors were adjusted.
+
+    Args:
+        folders: NAME and embedding folder of each tuned model.
+        paths: their training.json, in the same order.
+    Raises:
+        InputError: there is not one for each folder, or a file is no training record.
+    """
+    if len(paths) != len(folders):
+        raise InputError(f"{len(paths)} --training for {len(folders)} tuned folders; give one each, in their order.")
+    trainings = defaultdict(list)
+    for (name, folder), path in zip(folders, paths):
+        record = script.read_json(path)
+        if "held_out_documents" not in record:
+            raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
+        trainings[name].append(record | {"adjusted": adjustment(record["recipe"], folder)})
+    return dict(trainings)
+
+
+def adjustment(recipe: dict, folder: str) -> dict[str, float]:
+    """Return how far vectors were centred and whitened: as the recipe says, else as the embeddings' manifest does.
+
+    Models adjust their vectors themselves since it is a choice of tuning; before, Apply_Tuned_Model.py did.
+    """
+    arguments = corpus.read_manifest(folder)["arguments"]
+    return {key: recipe.get(key, arguments.get(key, 0)) for key in ("centre", "whiten")}
+
+
+def held_out_documents(trainings: dict[str, list[dict]], passages: Passages) -> tuple[list[int], set[str]]:
+    """Return the indices of documents that every training held out, and the paperIds that any training held out.
+
+    The first are compared on; means and topics are fitted without the second. InputError where the first are too few.
+    """
+    lists = [set(record["held_out_documents"]) for of_name in trainings.values() for record in of_name]
+    common = set.intersection(*lists)
+    indices = [i for i, paper_id in enumerate(passages.paper_ids) if paper_id in common]
+    if len(indices) < 2:
+        raise InputError("fewer than two embedded documents were held out by every training; train with more.")
+    return indices, set.union(*lists)
+
+
+def described(name: str, trainings: list[dict]) -> str:
+    """Return in a sentence how a model was trained; with several seeds the first stands for all."""
+    training = trainings[0]
+    recipe, counts = training["recipe"], training["counts"]
+    kinds = ", ".join(f"{n} {category}" for category, n in counts["training_categories"].items())
+    seeds = ", ".join(str(one["recipe"]["seed"]) for one in trainings)
+    minutes = " + ".join(f"{one['seconds'] / 60:.1f}" for one in trainings)
+    centre, whiten = training["adjusted"]["centre"], training["adjusted"]["whiten"]
+    adjusted = (
+        f"less {centre:g} of the mean and whitened to the power {whiten:g}" if centre or whiten else "as they come"
+    )
+    return (
+        f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs of "
+        f"{counts['training_documents']} documents ({kinds}), {recipe['epochs']} epochs of batches of "
+        f"{recipe['batch_size']}, learning rate {recipe['learning_rate']:g}, {training['steps']} steps on "
+        f"{training['device']} in {training['precision']}, seed {seeds}, {minutes} "
+        f"minutes; {counts['held_out_documents']} documents held out; vectors {adjusted}."
+    )
