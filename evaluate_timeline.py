@@ -1,11 +1,12 @@
-"""Compare representations of the corpus on documents no model was trained on, and on its timeline.
+"""Compare embedding models on documents that none of them was trained on: next passages, timeline, dates, authors.
 
-Reads embedding folders made by Apply_Tuned_Model.py, given as NAME=FOLDER, the untuned base model first (a NAME given
-several times is one model trained with several seeds); the metadata (paperId, year, and author if it has one); the
-training.json of each tuned folder, which names the held-out documents; and for --topics, which compares with a topic
-model, the chunk files. Writes <output>/report.html (one file, opens from disk), PNG figures, and evaluation.json.
-Every embedding is also shown centred: the mean passage subtracted, which needs no training and is the yardstick that
-tuning has to beat. All figures have 95% intervals from a bootstrap over documents.
+Reads embedding folders made by Apply_Tuned_Model.py, given as NAME=FOLDER, the untuned base model first; repeat a NAME
+for runs of one model with different seeds. Also reads the training.json of each tuned model, which lists the held-out
+documents; the metadata (paperId, year, and author if there is one); and with --topics, which adds a topic model, the
+chunk files. Writes <output>/report.html (one file, opens in any browser), PNG pictures and evaluation.json.
+
+Every embedding is also shown centred, with the mean passage subtracted. That takes no training, so it is the yardstick
+that tuning has to beat. All figures have 95% intervals from a bootstrap over documents.
 """
 
 from __future__ import annotations
@@ -32,25 +33,21 @@ def parse_args(argv: list[str] | None = None):
     add("--training", action="append", required=True, metavar="JSON", help="training.json, one for each tuned folder")
     add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId and year")
     add("-o", "--output", required=True, metavar="FOLDER", help="where the report goes")
-    add("--author", default="author", metavar="COLUMN", help="of the metadata, if it is there (default %(default)s)")
-    add("--draws", type=script.positive_int, default=1000, help="of the bootstrap (default %(default)s)")
-    add("--title", default="What tuning did", help="of the report (default %(default)s)")
-    add("--note", default="", help="a sentence to show above the figures")
-    add("--section", action="append", default=[], metavar="HTML", help="a part of a page to show below the figures")
-    add("--seed", type=int, default=0, help="of false partners, draws and topic models (default %(default)s)")
+    add("--author", default="author", metavar="COLUMN", help="metadata column, used if present (default %(default)s)")
+    add("--draws", type=script.positive_int, default=1000, help="bootstrap draws of documents (default %(default)s)")
+    add("--title", default="What tuning did", help="the page's heading (default %(default)s)")
+    add("--note", default="", help="a sentence to show above the tables")
+    add("--section", action="append", default=[], metavar="HTML", help="fragment to show below the pictures")
+    add("--seed", type=int, default=0, help="for false partners, bootstrap and topic models (default %(default)s)")
     topics = arguments.add_argument_group("topic model")
     add = topics.add_argument
-    add("--topics", type=int, default=0, help="compare with one of so many topics; 250 in the paper (default none)")
-    add("-r", "--rootfolder", metavar="FOLDER", help="folder of chunk files, for its words")
+    add("--topics", type=int, default=0, metavar="N", help="compare with N topics; the paper has 250 (default none)")
+    add("-r", "--rootfolder", metavar="FOLDER", help="folder of chunk files, needed for --topics")
     add("--encoding-errors", choices=("strict", "replace"), default="strict", help="as in Apply_Tuned_Model.py")
     add("--topic-iterations", type=script.positive_int, default=400, help="of Gibbs sampling (default %(default)s)")
-    add("--topic-seeds", type=script.positive_int, default=1, help="fit so many, show their mean (default %(default)s)")
-    add(
-        "--topic-workers",
-        type=script.positive_int,
-        default=1,
-        help="threads; with more than one no two fits are the same (default %(default)s)",
-    )
+    add("--topic-seeds", type=script.positive_int, default=1, help="models to average over (default %(default)s)")
+    threads = "threads; with more than one, no two fits are the same (default %(default)s)"
+    add("--topic-workers", type=script.positive_int, default=1, help=threads)
     return arguments.parse_args(argv)
 
 

@@ -1,10 +1,9 @@
-"""Show what calc_precocity_for_embeddings.py measured: pictures, a table by decade, and a part of the report's page.
+"""Show what calc_precocity_for_embeddings.py measured: pictures, a table by decade, and a section for the report.
 
-Reads one or more tables (<prefix><startdate>s_docs.tsv, or the folder with its manifest.json; passages/ lies beside
-them) and the metadata (paperId, year; title and numeric columns are welcome). Writes into the output folder PNG
-figures, precocity_most_least.tsv, and last section.html, a fragment that evaluate_timeline.py puts into its page.
-With --covariate NAME, a numeric column such as citations, it fits the paper's regression: the column explained by
-precocity, its square, novelty and date.
+Reads one or more tables (<prefix><startdate>s_docs.tsv with passages/ beside it, or the folder that holds both) and the
+metadata (paperId, year; title and numeric columns if there are any). Writes PNG pictures, precocity_most_least.tsv and
+last section.html, which evaluate_timeline.py --section puts into its page. With --covariate NAME, a numeric column such
+as citations, it also fits the paper's regression of that column on precocity, its square, novelty and date.
 """
 
 from __future__ import annotations
@@ -28,11 +27,22 @@ def parse_args(argv: list[str] | None = None):
     add = arguments.add_argument
     add("tables", nargs="+", metavar="TABLE", help="TSV or folder that calc_precocity_for_embeddings.py wrote")
     add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId, year, title …")
-    add("-o", "--output", required=True, metavar="FOLDER", help="where figures, table and section.html go")
-    add("--fraction", type=float, choices=FRACTIONS, default=0.1, help="of each year's passages (default %(default)s)")
-    add("--filter", choices=FILTERS, default=FILTERS[-1], help="what is left out (default %(default)s, the most)")
-    add("--radius", type=int, choices=RADII, default=20, help="years either way (default %(default)s)")
-    add("--covariate", action="append", default=[], metavar="NAME", help="a numeric column to explain; may be repeated")
+    add("-o", "--output", required=True, metavar="FOLDER", help="where pictures, table and section.html go")
+    add(
+        "--fraction",
+        type=float,
+        choices=FRACTIONS,
+        default=0.1,
+        help="of each year's passages, the nearest (default %(default)s)",
+    )
+    add(
+        "--filter",
+        choices=FILTERS,
+        default=FILTERS[-1],
+        help="comparisons left out (default %(default)s, the strictest)",
+    )
+    add("--radius", type=int, choices=RADII, default=20, help="years before and after (default %(default)s)")
+    add("--covariate", action="append", default=[], metavar="NAME", help="numeric column to explain; may be repeated")
     return arguments.parse_args(argv)
 
 
@@ -53,11 +63,9 @@ def main(argv: list[str] | None = None) -> int:
     rows, table = tables.read_rows(args.metadatapath), tables.read_tables(args.tables)
     documents = tables.documents_of(table, choice, rows)
     left_out = table.docid.nunique() - len(documents)
-    log.info("%d documents, %d more have no precocity: %s", len(documents), left_out, choice)
+    log.info("%d documents with precocity, %d without: %s", len(documents), left_out, choice)
     if len(documents) < 2:  # a short or thin corpus is no fault of the input
-        log.warning(
-            "fewer than two documents have precocity, nothing to show; take another --radius or a longer corpus"
-        )
+        log.warning("fewer than two documents have precocity; choose another --radius or a longer corpus")
         write_section(folder / "section.html", Section(choice, left_out))
         return 0
     found = regressions(documents, rows, args.covariate)

@@ -79,8 +79,8 @@ def draw_timeline(documents: pd.DataFrame, folder: Path) -> Picture:
     figure, axes = plt.subplots(figsize=(9.5, 5.2), layout="constrained")
     axes.axhline(0, color="#cccccc", linewidth=1, zorder=0)
     median = running_median(documents.year, documents.precocity)
-    axes.plot(*median, color="#1c1c1c", linewidth=1.2, label="median of 11 years")
-    axes.set(xlabel="year", ylabel="precocity (above: ahead of its time)")
+    axes.plot(*median, color="#1c1c1c", linewidth=1.2, label="median over 11 years")
+    axes.set(xlabel="year", ylabel="precocity (above 0: ahead of its time)")
     scatter_with_titles(axes, documents, "year", "precocity", ends(documents, "precocity", LABELLED))
     return save(figure, folder / "precocity_timeline.png", "Precocity by year", timeline_reading(documents))
 
@@ -91,8 +91,8 @@ def draw_top_quarter(documents: pd.DataFrame, folder: Path) -> Picture:
     beyond = documents.assign(beyond=documents.top_precocity - base - slope * documents.precocity)
     figure, axes = plt.subplots(figsize=(8.2, 5.6), layout="constrained")
     span = np.array([documents.precocity.min(), documents.precocity.max()])
-    axes.plot(span, span, color="#cccccc", linewidth=1, zorder=0, label="as all passages")
-    axes.plot(span, base + slope * span, color="#1c1c1c", linewidth=1.2, label="usual gain")
+    axes.plot(span, span, color="#cccccc", linewidth=1, zorder=0, label="no gain")
+    axes.plot(span, base + slope * span, color="#1c1c1c", linewidth=1.2, label="typical gain")
     axes.set(xlabel="precocity, all passages", ylabel="precocity, top quarter of passages")
     scatter_with_titles(axes, documents, "precocity", "top_precocity", ends(beyond, "beyond", LABELLED))
     path = folder / "precocity_top_quarter.png"
@@ -131,7 +131,7 @@ def timeline_reading(documents: pd.DataFrame) -> str:
     return (
         f"Furthest ahead of its time is {dated(most)} ({most.precocity:+.3f}), furthest behind {dated(least)} "
         f"({least.precocity:+.3f}); {(documents.precocity > 0).mean():.0%} of "
-        f"{len(documents)} documents resemble the following years more than the years before."
+        f"{len(documents)} documents resemble the years after them more than the years before."
     )
 
 
@@ -140,9 +140,9 @@ def top_reading(documents: pd.DataFrame) -> str:
     rho = spearmanr(documents.precocity, documents.top_precocity).statistic
     gain = (documents.top_precocity - documents.precocity).mean()
     return (
-        f"The order of documents by their most forward-looking quarter agrees with that by all passages to Spearman's "
-        f"ρ = {rho:.2f}; the quarter is {gain:.3f} more precocious on average, and documents in orange gain more than "
-        "others as precocious as they."
+        f"The ranking of documents by their most precocious quarter of passages and that by all passages agree to "
+        f"Spearman's ρ = {rho:.2f}. That quarter is {gain:.3f} more precocious on average. Documents in orange "
+        "gain more than others of the same precocity, documents in blue less."
     )
 
 
@@ -151,6 +151,6 @@ def strips_reading(documents: pd.DataFrame, passages: pd.DataFrame) -> str:
     ahead = passages.precocity > 0
     chosen = passages.paperId.isin(documents.index[: len(documents) // 2])
     return (
-        f"Of the passages of the documents furthest ahead {ahead[chosen].mean():.0%} look ahead (orange), of those of "
-        f"the documents furthest behind {ahead[~chosen].mean():.0%}."
+        f"In the documents furthest ahead, {ahead[chosen].mean():.0%} of passages look ahead (orange); in those "
+        f"furthest behind, {ahead[~chosen].mean():.0%}."
     )

@@ -79,7 +79,8 @@ def regressions_reading(found: dict[str, list[dict]]) -> str:
     """Return what the first covariate's better regression shows, in one sentence."""
     name, fits = next(iter(found.items()))
     best = max(fits, key=lambda fit: fit["r_squared"])
+    passages = "all passages" if best["passages"] == "all" else "the top quarter of passages"
     return (
-        f"Date alone explains {best['r_squared_date_alone']:.1%} of {name}; with the precocity and novelty of "
-        f"{'the top quarter of' if best['passages'] != 'all' else 'all'} passages it is {best['r_squared']:.1%}."
+        f"Date alone explains {best['r_squared_date_alone']:.1%} of the variance in {name}; the precocity and novelty "
+        f"of {passages} raise this to {best['r_squared']:.1%}."
     )

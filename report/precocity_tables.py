@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
 
 def table_in(path: str) -> str:
-    """Return the table itself: of a folder the one that its manifest.json names."""
+    """Return the table's path: for a folder, that of the table its manifest.json names."""
     if not Path(path).is_dir():
         return path
     manifest = Path(path) / corpus.MANIFEST
@@ -57,7 +57,7 @@ def read_table(path: str) -> pd.DataFrame:
         table = pd.read_csv(path, sep="\t", quoting=3, dtype=as_text, keep_default_na=False, na_values=empty)
     except ValueError as error:
         raise InputError(
-            f"{path} is no table of precocity ({error}); make it with calc_precocity_for_embeddings.py."
+            f"{path} is not a precocity table ({error}); make it with calc_precocity_for_embeddings.py."
         ) from None
     lacking = [name for name in COLUMNS if name not in table]
     if lacking:
@@ -84,13 +84,13 @@ def documents_of(table: pd.DataFrame, choice: Choice, rows: dict[str, dict[str, 
 
     Documents without precocity are left out. InputError where the metadata lacks one.
     """
-    some = choice.of(table).set_index("docid")
-    found, top = some[some.chunks_used == 1.0], some[some.chunks_used == 0.25]
+    chosen = choice.of(table).set_index("docid")
+    found, top = chosen[chosen.chunks_used == 1.0], chosen[chosen.chunks_used == 0.25]
     found = found[["date", "num_chunks", *VALUES]].rename(columns={"date": "year", "num_chunks": "passages"})
     found = found.join(top[list(VALUES)].add_prefix("top_")).dropna()
     unknown = [docid for docid in found.index if docid not in rows]
     if unknown:
-        raise InputError(f"the metadata has no {script.first_few(unknown)}; pass the one the table came from.")
+        raise InputError(f"the metadata has no {script.first_few(unknown)}; pass the metadata the table was made from.")
     found["title"] = [rows[docid].get("title", "").strip() or docid for docid in found.index]
     return found
 
@@ -122,10 +122,10 @@ def ends(documents: pd.DataFrame, by: str, count: int) -> tuple[pd.DataFrame, pd
 def most_and_least(documents: pd.DataFrame) -> list[dict]:
     """Return the LISTED most and least precocious documents of each decade, as rows of the TSV."""
     found = []
-    for decade, members in documents.groupby([corpus.decade_of(year) for year in documents.year]):
-        both = ends(members, "precocity", LISTED) if len(members) > 1 else [members]
-        for kind, some in zip(("most", "least"), both):
-            for rank, row in enumerate(some.itertuples(), start=1):
+    for decade, in_decade in documents.groupby([corpus.decade_of(year) for year in documents.year]):
+        both = ends(in_decade, "precocity", LISTED) if len(in_decade) > 1 else [in_decade]
+        for kind, members in zip(("most", "least"), both):
+            for rank, row in enumerate(members.itertuples(), start=1):
                 facts = {"decade": decade, "kind": kind, "rank": rank, "docid": row.Index, "year": row.year}
                 facts |= {"title": row.title.replace("\t", " "), "passages": row.passages}
                 found.append(facts | {name: f"{getattr(row, name):.6g}" for name in VALUES})

@@ -80,8 +80,8 @@ def regressions(
         there = np.isfinite(outcome)
         if there.sum() < FEWEST or np.ptp(outcome[there]) == 0:
             raise InputError(
-                f"--covariate {name}: {there.sum()} documents have a number there, or all the same one; at least "
-                f"{FEWEST} are needed."
+                f"--covariate {name}: {there.sum()} documents have a number there; at least {FEWEST} are needed, "
+                "not all the same."
             )
         log.info("%s: %d documents have a number, %d have none and are left out", name, there.sum(), (~there).sum())
         found[name] = [regress(documents[there], outcome[there], of_top) for of_top in (False, True)]

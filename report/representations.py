@@ -75,7 +75,7 @@ class EmbeddingFolders:
             if paper_ids != self.paper_ids or (numbers != self.numbers).any():
                 raise InputError(
                     f"{folder} and {self.folders[0][1]} don't hold the same passages; delete both folders and embed "
-                    "one corpus."
+                    "the same corpus again."
                 )
             yield name, folder, vectors
 
@@ -90,7 +90,7 @@ def read_passages(embedded: EmbeddingFolders, documents: list[Document], metadat
     year_of = {document.paper_id: document.year for document in documents}
     unknown = [paper_id for paper_id in order if paper_id not in year_of]
     if unknown:
-        raise InputError(f"{metadata} has no {script.first_few(unknown)}; pass the metadata the embeddings came from.")
+        raise InputError(f"{metadata} has no {script.first_few(unknown)}; pass the metadata they were embedded from.")
     years = np.array([year_of[paper_id] for paper_id in order])
     document = np.array([order[paper_id] for paper_id in embedded.paper_ids])
     return Passages(list(order), years, document, embedded.numbers, read_authors(list(order), metadata, author))

@@ -47,10 +47,8 @@ def draw_scores(measurements: Measurements, color: dict[str, str], folder: Path)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
     panels[0][0].invert_yaxis()
-    caption = (
-        "The main columns of the table with their 95% intervals over documents; small dots are single runs (seeds)."
-    )
-    return save(figure, folder / "scores.png", "How sure the figures are", caption)
+    caption = "The main columns of the table with their 95% intervals. Small dots are single runs (seeds)."
+    return save(figure, folder / "scores.png", "How certain the figures are", caption)
 
 
 def draw_panel(axes, key: str, measurements: Measurements, color: dict[str, str]) -> None:
@@ -80,8 +78,8 @@ def draw_loss(trainings: dict[str, list[dict]], color: dict[str, str], folder: P
     axes.set(xlabel="optimizer step", ylabel="training loss", ylim=(0, None))
     axes.legend(frameon=False)
     caption = (
-        "Multiple Negatives Ranking Loss by step, and its running mean. Dips are the last, smaller batches of "
-        "an epoch: fewer negatives to tell apart."
+        "Multiple Negatives Ranking Loss at each step, and its running mean. It dips at the end of an epoch, "
+        "because the last batch is smaller and holds fewer negatives."
     )
     return save(figure, folder / "loss.png", "Training loss", caption)
 
@@ -106,10 +104,10 @@ def draw_heat_maps(drawn: dict[str, Run], years: np.ndarray, folder: Path) -> Pi
         axes.invert_yaxis()
         figure.colorbar(image, ax=axes, shrink=0.8, label="cosine")
     caption = (
-        "Cosine of two years' mean documents; each panel has its own scale. Periods show as squares along the "
-        "diagonal, a corpus that moves steadily as a band."
+        "Cosine similarity of two years' mean documents; each panel has its own scale. Distinct periods appear "
+        "as squares along the diagonal, steady change as a band."
     )
-    return save(figure, folder / "heat_maps.png", "Every year with every other", caption)
+    return save(figure, folder / "heat_maps.png", "Every year compared with every other", caption)
 
 
 def draw_distance_by_gap(drawn: dict[str, Run], years: np.ndarray, color: dict[str, str], folder: Path) -> Picture:
@@ -129,8 +127,8 @@ def draw_distance_by_gap(drawn: dict[str, Run], years: np.ndarray, color: dict[s
     axes.axhline(0, color="#cccccc", linewidth=1, zorder=0)
     axes.legend(frameon=False)
     caption = (
-        "Mean distance of documents so many years apart. The more steadily a line rises, the better distance "
-        "tells time."
+        "Mean distance of two documents by the years between them. The more steadily a line rises, the better "
+        "distance reflects time."
     )
     return save(figure, folder / "distance_by_gap.png", "Distance against time", caption)
 
@@ -148,5 +146,5 @@ def draw_maps(drawn: dict[str, Run], years: np.ndarray, folder: Path) -> Picture
         axes.set(title=name, xticks=[], yticks=[])
         axes.set(xlabel=f"1st component ({shares[0]:.0%})", ylabel=f"2nd component ({shares[1]:.0%})")
     figure.colorbar(points, ax=panels[0].tolist(), shrink=0.8, label="year")
-    caption = "Each point a document, on its first two principal components."
+    caption = "Each point is a document, placed by its first two principal components."
     return save(figure, folder / "maps.png", "A map of the documents", caption)

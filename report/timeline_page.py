@@ -95,17 +95,17 @@ def sign(difference: Estimate) -> int:
 
 
 def summary(measurements: Measurements) -> str:
-    """Return a sentence for each difference of timeline ρ: what tuning gained, and whether its interval is sure."""
+    """Return a sentence for each difference of timeline ρ: what tuning gained, and whether it is certain."""
     sentences, means = [], measurements.means
     for of, less, estimates in measurements.differences:
         difference, bounds = estimates["timeline_rho"], interval(estimates["timeline_rho"].replicates)
         if difference.value is None or bounds is None:
             continue
-        verdict = {1: "above", -1: "below", 0: "not distinguishable from"}[sign(difference)]
+        verdict = {1: "higher than", -1: "lower than", 0: "not distinguishable from"}[sign(difference)]
         sentences.append(
-            f"On held-out documents {of} represents the timeline (ρ {means[of]['timeline_rho'].value:.3f}) "
-            f"{verdict} {less} ({means[less]['timeline_rho'].value:.3f}; difference {difference.value:+.3f}, "
-            f"95% interval {bounds[0]:+.3f} to {bounds[1]:+.3f})."
+            f"On held-out documents, the timeline ρ of {of} ({means[of]['timeline_rho'].value:.3f}) is {verdict} that "
+            f"of {less} ({means[less]['timeline_rho'].value:.3f}; difference {difference.value:+.3f}, 95% interval "
+            f"{bounds[0]:+.3f} to {bounds[1]:+.3f})."
         )
     return " ".join(sentences)
 
@@ -113,4 +113,4 @@ def summary(measurements: Measurements) -> str:
 def seeds_line(measurements: Measurements) -> str:
     """Return how many runs each representation is the mean of, where any is of several."""
     several = [f"{name}: {len(of_name)}" for name, of_name in measurements.runs.items() if len(of_name) > 1]
-    return f"Means over runs with different seeds ({', '.join(several)})." if several else "One run (seed) each."
+    return f"Means over runs with different seeds ({'; '.join(several)})." if several else "One run (seed) each."

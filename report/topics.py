@@ -22,7 +22,7 @@ from .representations import Passages
 
 WORD = re.compile(r"[^\W\d_]\w+")
 RAREST = 5  # passages a word must occur in
-MOST_FREQUENT = 20  # words left out, for want of a list of stop words that serves three centuries
+MOST_FREQUENT = 20  # words left out, because no list of stop words fits three centuries
 INFERENCE_ITERATIONS = 100
 
 
@@ -71,12 +71,12 @@ def words_of_rows(words: dict[str, list[list[str]]], passages: Passages) -> list
 
 
 def check_vocabulary(fitted: list[list[str]]) -> None:
-    """Refuse passages of which no word is left: the library would end the process without a word."""
+    """Refuse passages that leave no word to fit on: the library would end the process without a message."""
     frequency = Counter(word for words in fitted for word in set(words))
     if sum(count >= RAREST for count in frequency.values()) <= MOST_FREQUENT:
         raise InputError(
-            f"the corpus is too small for a topic model: but for the {MOST_FREQUENT} most frequent no word is in "
-            f"{RAREST} passages; pass --topics 0."
+            f"the corpus is too small for a topic model: apart from the {MOST_FREQUENT} most frequent words, none "
+            f"is in {RAREST} passages; pass --topics 0."
         )
 
 

@@ -25,7 +25,9 @@ def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str
         InputError: there is not one for each folder, or a file is no training record.
     """
     if len(paths) != len(folders):
-        raise InputError(f"{len(paths)} --training for {len(folders)} tuned folders; give one each, in their order.")
+        raise InputError(
+            f"{len(paths)} --training for {len(folders)} tuned folders; give one for each, in the same order."
+        )
     trainings = defaultdict(list)
     for (name, folder), path in zip(folders, paths):
         record = script.read_json(path)
@@ -53,25 +55,25 @@ def held_out_documents(trainings: dict[str, list[dict]], passages: Passages) -> 
     common = set.intersection(*lists)
     indices = [i for i, paper_id in enumerate(passages.paper_ids) if paper_id in common]
     if len(indices) < 2:
-        raise InputError("fewer than two embedded documents were held out by every training; train with more.")
+        raise InputError(
+            "fewer than two embedded documents were held out by every training; hold out more when training."
+        )
     return indices, set.union(*lists)
 
 
 def described(name: str, trainings: list[dict]) -> str:
-    """Return in a sentence how a model was trained; with several seeds the first stands for all."""
+    """Return how a model was trained, in one sentence; with several seeds the first stands for all."""
     training = trainings[0]
     recipe, counts = training["recipe"], training["counts"]
     kinds = ", ".join(f"{n} {category}" for category, n in counts["training_categories"].items())
     seeds = ", ".join(str(one["recipe"]["seed"]) for one in trainings)
     minutes = " + ".join(f"{one['seconds'] / 60:.1f}" for one in trainings)
     centre, whiten = training["adjusted"]["centre"], training["adjusted"]["whiten"]
-    adjusted = (
-        f"less {centre:g} of the mean and whitened to the power {whiten:g}" if centre or whiten else "as they come"
-    )
+    adjusted = f"less {centre:g} of the mean, whitened to the power {whiten:g}" if centre or whiten else "not adjusted"
     return (
-        f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs of "
-        f"{counts['training_documents']} documents ({kinds}), {recipe['epochs']} epochs of batches of "
-        f"{recipe['batch_size']}, learning rate {recipe['learning_rate']:g}, {training['steps']} steps on "
-        f"{training['device']} in {training['precision']}, seed {seeds}, {minutes} "
-        f"minutes; {counts['held_out_documents']} documents held out; vectors {adjusted}."
+        f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs from "
+        f"{counts['training_documents']} documents ({kinds}); epochs {recipe['epochs']}, batch size "
+        f"{recipe['batch_size']}, learning rate {recipe['learning_rate']:g}, seed {seeds}; {training['steps']} steps "
+        f"on {training['device']} in {training['precision']}, {minutes} minutes; {counts['held_out_documents']} "
+        f"documents held out; vectors {adjusted}."
     )

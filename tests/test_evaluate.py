@@ -2,9 +2,12 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
+from small_corpus import make_word_corpus
+from tiny_encoder import make_tiny_encoder
 
 import Apply_Tuned_Model as apply
 import corpus
@@ -223,14 +226,21 @@ def test_the_topic_model_tells_kinds_of_documents_apart_and_is_kept(tmp_path, co
         topics.words_of_rows(texts.words, passages)
 
 
-@pytest.fixture
-def evaluated(word_corpus, tiny_encoder, tmp_path):
-    """Return embeddings of two encoders, a training record, and a function that evaluates them."""
-    from tiny_encoder import make_tiny_encoder
-
-    other = make_tiny_encoder(tmp_path / "other", seed=1)
+@pytest.fixture(scope="module")
+def embedded(tiny_encoder, tmp_path_factory):
+    """Return a folder with the word corpus's embeddings by two encoders: base and tuned."""
+    folder = tmp_path_factory.mktemp("embedded")
+    words, other = make_word_corpus(folder / "words"), make_tiny_encoder(folder / "other", seed=1)
     for name, model in (("base", tiny_encoder), ("tuned", other)):
-        assert apply.main(["-m", str(model), "-o", str(tmp_path / name), *word_corpus.flags]) == 0
+        assert apply.main(["-m", str(model), "-o", str(folder / name), *words.flags]) == 0
+    return folder
+
+
+@pytest.fixture
+def evaluated(word_corpus, embedded, tmp_path):
+    """Return a folder with base, tuned and a training record, and a function that evaluates them."""
+    for name in ("base", "tuned"):
+        shutil.copytree(embedded / name, tmp_path / name)
     training = {
         "held_out_documents": [f"doc{i:02d}" for i in range(0, 24, 3)],
         "loss_curve": [{"step": i, "loss": 2 / i} for i in range(1, 20)],
@@ -253,7 +263,7 @@ def evaluated(word_corpus, tiny_encoder, tmp_path):
 
 def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated):
     folder, run = evaluated
-    assert run("--title", "My <corpus>", "--note", "Weak & small.") == 0
+    assert run("--title", "My <corpus>", "--note", "Weak & small.", "--draws", "200") == 0
     page = (folder / "r/report.html").read_text()
     measured = json.loads((folder / "r/evaluation.json").read_text())["measured"]
     assert list(measured) == ["base", "base, centred", "tuned", "tuned, centred"]
@@ -267,7 +277,7 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
     assert measured["base"]["mrr_at_10"]["value"] and measured["base"]["timeline_rho_near"]["interval"]
     assert "My &lt;corpus&gt;" in page and "Weak &amp; small." in page
     assert "24 documents, 288 passages, 1900–1957; 8 documents held out" in page
-    assert "8 documents held out; vectors as they come." in page
+    assert "8 documents held out; vectors not adjusted." in page
     assert page.count("data:image/png;base64,") == 5 and not re.findall(r'(?:src|href)="(?!data:)', page)
     assert {path.name for path in (folder / "r").glob("*.png")} == {
         "scores.png", "heat_maps.png", "distance_by_gap.png", "maps.png", "loss.png"
@@ -276,12 +286,22 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
 
 
 def test_the_page_tells_how_vectors_were_adjusted(evaluated):
-    folder, run = evaluated
-    manifest = script.read_json(folder / "tuned/manifest.json")
-    manifest["arguments"] |= {"centre": 0.5, "whiten": 0.25}
-    script.write_json(folder / "tuned/manifest.json", manifest)
-    assert run() == 0
-    assert "vectors less 0.5 of the mean and whitened to the power 0.25." in (folder / "r/report.html").read_text()
+    """The page shows this sentence, as the test above says; older embeddings have the adjustment in their manifest."""
+    folder, _ = evaluated
+
+    def sentence(recipe, arguments):
+        for name, part, values in (("tuned/manifest", "arguments", arguments), ("training", "recipe", recipe)):
+            record = script.read_json(folder / f"{name}.json")
+            record[part] = {k: v for k, v in record[part].items() if k not in ("centre", "whiten")} | values
+            script.write_json(folder / f"{name}.json", record)
+        read = trainings.read_trainings([("tuned", str(folder / "tuned"))], [str(folder / "training.json")])
+        return trainings.described("tuned", read["tuned"])
+
+    adjusted = "vectors less 0.5 of the mean, whitened to the power 0.25."
+    assert sentence({}, {"centre": 0.5, "whiten": 0.25}).endswith(adjusted)
+    assert sentence({"centre": 0.5, "whiten": 0.25}, {}).endswith(adjusted)
+    assert sentence({"centre": 0.0, "whiten": 0.0}, {}).endswith("vectors not adjusted.")
+    assert sentence({}, {}).endswith("vectors not adjusted.")
 
 
 def test_folders_of_different_passages_are_refused(evaluated, word_corpus, tiny_encoder, capsys):
@@ -299,8 +319,6 @@ def test_an_unfinished_folder_is_refused(evaluated, capsys):
 
 def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus):
     folder, run = evaluated
-    from tiny_encoder import make_tiny_encoder
-
     third = make_tiny_encoder(folder / "third", seed=2)
     assert apply.main(["-m", str(third), "-o", str(folder / "tuned2"), *word_corpus.flags]) == 0
     assert run(f"tuned={folder / 'tuned2'}", "--training", str(folder / "training.json"), "--draws", "50") == 0

@@ -75,7 +75,7 @@ def test_the_section_has_every_picture_and_reads_them(measured):
     most, least = max(known, key=known.get), min(known, key=known.get)
     assert f"Furthest ahead of its time is The &lt;{most}&gt; of {most} (19" in section
     assert f"furthest behind The &lt;{least}&gt; of {least} (19" in section and "of 39 documents" in section
-    assert "1 documents have no value" in section and "What precocity goes with" not in section
+    assert "1 document has no value" in section and "What precocity goes with" not in section
     assert "0.100 more precocious on average" in section
     for name in ("timeline", "top_quarter", "strips"):
         assert (measured.out / f"precocity_{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -150,7 +150,7 @@ def test_ids_that_look_like_numbers_or_nothing_stay_text(tmp_path):
         (lambda m: [p.unlink() for p in (m.folder / "passages").iterdir()], [], "keep that folder beside the table"),
         (lambda m: m.metadata.write_text("paperId\tyear\n01\t1900\n"), [], "the metadata has no 00"),
         (lambda m: (m.folder / "1900s_docs.tsv").write_text("docid\tx\n"), [], "line 1: no column date"),
-        (lambda m: (m.folder / "1900s_docs.tsv").write_text(""), [], "is no table of precocity"),
+        (lambda m: (m.folder / "1900s_docs.tsv").write_text(""), [], "is not a precocity table"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_section(measured, capsys, prepare, flags, complaint):
