@@ -14,8 +14,8 @@ import numpy as np
 import corpus
 import script
 from corpus import Document
-from script import InputError
 from encoder import unit_rows
+from script import InputError
 
 
 class Passages(NamedTuple):
