@@ -48,7 +48,7 @@ def draw_scores(measurements: Measurements, color: dict[str, str], folder: Path)
         axes.tick_params(axis="y", length=0)
     panels[0][0].invert_yaxis()
     caption = "The main columns of the table with their 95% intervals. Small dots are single runs (seeds)."
-    return save(figure, folder / "scores.png", "How certain the figures are", caption)
+    return save(figure, folder / "scores.png", "How certain the values are", caption)
 
 
 def draw_panel(axes, key: str, measurements: Measurements, color: dict[str, str]) -> None:

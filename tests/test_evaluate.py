@@ -317,11 +317,14 @@ def test_an_unfinished_folder_is_refused(evaluated, capsys):
     assert run() == 2 and "the folder is not complete" in capsys.readouterr().err
 
 
-def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus):
+def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus, monkeypatch):
     folder, run = evaluated
+    read, read_folder = [], corpus.read_embedding_folder
+    monkeypatch.setattr(corpus, "read_embedding_folder", lambda path: read.append(path) or read_folder(path))
     third = make_tiny_encoder(folder / "third", seed=2)
     assert apply.main(["-m", str(third), "-o", str(folder / "tuned2"), *word_corpus.flags]) == 0
     assert run(f"tuned={folder / 'tuned2'}", "--training", str(folder / "training.json"), "--draws", "50") == 0
+    assert read == [str(folder / name) for name in ("base", "tuned", "tuned2")]  # each once: they are gigabytes
     found = json.loads((folder / "r/evaluation.json").read_text())
     one = found["measured"]["tuned"]["timeline_rho"]
     assert one["runs"][0] != one["runs"][1] and one["value"] == pytest.approx(sum(one["runs"]) / 2)
