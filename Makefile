@@ -143,10 +143,10 @@ pairs: $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv ## Choose training pairs, some flag
 
 pairs-no-paraphrase: $(OUTPUT)/pairs/nopara.tsv ## Choose as many pairs a year, neighbouring passages only.
 
-$(OUTPUT)/pairs/para%.tsv: select_training_pairs_final.py $(INPUTS) | $(READY)
+$(OUTPUT)/pairs/para%.tsv: select_training_pairs_final.py selection.py $(INPUTS) | $(READY)
 	$(PYTHON) $< $(PAIRS_PER_YEAR) $(CORPUS) --paraphrase-share $*e-2 --seed $(SEED) $(PAIRS_FLAGS) -o $@
 
-$(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py select_training_pairs_final.py \
+$(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py selection.py \
     $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv $(INPUTS) | $(READY)
 	$(PYTHON) $< $(CORPUS) --match $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv --seed $(SEED) $(NOPARA_FLAGS) -o $@
 

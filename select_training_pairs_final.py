@@ -1,11 +1,11 @@
-"""Choose the training pairs of which some are to be paraphrased.
+"""Choose training pairs and flag some of them for paraphrase.
 
 Reads the metadata (TSV with columns paperId, year) and the folder of chunk files, one text file per document.
-Writes a table of pairs (paperId, year, anchor, positive, category): mostly neighbouring passages of one
-document (successive), some flagged for paraphrase (single-synthetic: one cell is the word "generate";
-synthetic-pair: one of two neighbours), a few pairs of any two passages of a document (random-pair).
-The years are levelled, so that no period teaches the model more than another. The choice depends on --seed,
-paperIds and texts alone: neither the order of the metadata nor other documents move a document's candidates.
+Writes a table of pairs (paperId, year, anchor, positive, category). Most are neighboring passages of one document
+(successive). Some are flagged for paraphrase: single-synthetic, where one cell is the word "generate", and
+synthetic-pair, where one of two neighbors will be paraphrased. A few are any two passages of one document
+(random-pair). The years are leveled, so that no period teaches the model more than another. A document's candidate
+pairs depend only on --seed, its paperId, and its number of passages; the order of the metadata does not matter.
 """
 
 from __future__ import annotations
@@ -15,60 +15,26 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict
-from typing import NamedTuple
 
 import corpus
 import script
 from corpus import ChunkFolder, Document
 from script import InputError, log
+from selection import LEVEL_QUANTILE, PASSAGES_PER_PAIR, Candidate, level_years, pair_rows, spaced_starts
 
 EXAMPLE = "python select_training_pairs_final.py 400 -t metadata.tsv -r chunks -o training_pairs_final_set.tsv"
 
-PASSAGES_PER_PAIR = 8  # one pair for every eight passages begun
 GAP = 2  # unselected passages between two pairs of a document
-RANDOM_SHARE = 0.02  # of the documents serve as a random-pair …
-RANDOM_MOST_PASSAGES = 20  # … none longer than this
+RANDOM_SHARE = 0.02  # of the documents give one random-pair and nothing else …
+RANDOM_MOST_PASSAGES = 20  # … and none of these is longer than this
 SINGLE_SHARE = 0.8  # of the paraphrased pairs are single-synthetic, the rest synthetic-pair
-LEVEL_QUANTILE = 41 / 118  # the published corpus: its 41st smallest of 118 years set the limit
-
-
-class Candidate(NamedTuple):
-    """A pair that may be chosen: two passage numbers of a document, the same twice where it has only one."""
-
-    document: Document
-    first: int
-    second: int
-    is_random: bool
-    rank: float  # uniform in [0, 1): a year takes its lowest
-    paraphrase_rank: float  # uniform in [0, 1): a decade paraphrases its lowest
-    swapped: bool  # anchor and positive change places
-
-    @property
-    def is_single(self) -> bool:
-        return self.first == self.second
-
-    @property
-    def decade(self) -> int:
-        return corpus.decade_of(self.document.year)
 
 
 # ---------------------------------------------------------------- candidates of one document
 
 
-def spaced_starts(passages: int, pairs: int, gap: int, dice: random.Random) -> list[int]:
-    """Draw where pairs of neighbours start, uniformly among all ways that leave gap passages between two pairs.
-
-    Returns fewer than `pairs` starts where no more fit. Every way to place k pairs corresponds to one way to
-    choose k of the starts that remain once each pair but the last has its gap and second passage taken out.
-    """
-    step = gap + 2
-    pairs = min(pairs, (passages + gap) // step)
-    remaining = passages - 1 - (pairs - 1) * (step - 1)
-    return [start + i * (step - 1) for i, start in enumerate(sorted(dice.sample(range(remaining), pairs)))]
-
-
 def document_candidates(document: Document, passages: int, seed: int) -> list[Candidate]:
-    """Return a document's candidate pairs; they depend on seed, paperId and its number of passages alone."""
+    """Return a document's candidate pairs; they depend only on the seed, its paperId, and its number of passages."""
     dice = random.Random(f"pairs {seed} {document.paper_id}")
     is_random = dice.random() < RANDOM_SHARE and 2 <= passages <= RANDOM_MOST_PASSAGES
     if passages == 0:
@@ -86,36 +52,13 @@ def document_candidates(document: Document, passages: int, seed: int) -> list[Ca
     ]
 
 
-# ---------------------------------------------------------------- levelling the years
-
-
-def by_year(candidates: list[Candidate]) -> dict[int, list[Candidate]]:
-    """Return the candidates of each year, those of low rank first."""
-    years = defaultdict(list)
-    for candidate in sorted(candidates, key=lambda c: (c.rank, c.document.paper_id, c.first)):
-        years[candidate.document.year].append(candidate)
-    return dict(sorted(years.items()))
-
-
-def year_limit(sizes: list[int], most: int, quantile: float) -> int:
-    """Return how many pairs a year may give: `most`, or the quantile of the years' sizes if that is less."""
-    position = max(math.ceil(quantile * len(sizes) - 1e-9), 1)  # 41/118 of 118 years is the 41st, not the 42nd
-    return min(most, sorted(sizes)[position - 1])
-
-
-def level_years(candidates: list[Candidate], most: int, quantile: float) -> list[Candidate]:
-    """Keep of each year the pairs of lowest rank, as many as year_limit allows. InputError where there are none."""
-    years = by_year(candidates)
-    if not years:
-        raise InputError("no document has passages to pair; check -r and the file names in it, -s, -e and the share.")
-    limit = year_limit([len(pairs) for pairs in years.values()], most, quantile)
-    return [pair for pairs in years.values() for pair in pairs[:limit]]
+# ---------------------------------------------------------------- leveling the years
 
 
 def choose_pairs(candidates: list[Candidate], most: int, quantile: float, share: float) -> list[Candidate]:
-    """Level the years and drop the one-passage documents for which the paraphrase share has no room.
+    """Level the years and drop one-passage documents that exceed the paraphrase share.
 
-    What is dropped is made up for from the same years, so the years are levelled again until nothing is dropped.
+    Other pairs of the same years replace what is dropped, so the years are leveled again until nothing is dropped.
     """
     dropped = 0
     while True:
@@ -127,14 +70,13 @@ def choose_pairs(candidates: list[Candidate], most: int, quantile: float, share:
         candidates = [pair for pair in candidates if pair.document.paper_id not in surplus]
     if dropped:
         log.warning(
-            "%d one-passage documents dropped: they can only be paraphrased, and --paraphrase-share %g has room for no "
-            "more",
+            "%d one-passage documents dropped: they can only be paraphrased, and --paraphrase-share %g allows no more",
             dropped,
             share,
         )
     years = Counter(pair.document.year for pair in pairs)
     log.info(
-        "levelled: %d years, at most %d pairs from each (N and --level-quantile set it)",
+        "leveled: %d years, at most %d pairs from each (set by N and --level-quantile)",
         len(years),
         max(years.values()),
     )
@@ -145,9 +87,9 @@ def choose_pairs(candidates: list[Candidate], most: int, quantile: float, share:
 
 
 def apportion(total: int, shares: dict, lowest: dict, highest: dict) -> dict:
-    """Split total into whole numbers as near to shares as lowest <= number <= highest allow.
+    """Split total into whole numbers as close to the shares as lowest <= number <= highest allow.
 
-    Gives one at a time to whoever is furthest below its share: the optimum for the sum of squared distances.
+    Each one goes to the key that is furthest below its share, which minimizes the sum of squared distances.
     """
     given = dict(lowest)
     for _ in range(total - sum(given.values())):
@@ -158,15 +100,16 @@ def apportion(total: int, shares: dict, lowest: dict, highest: dict) -> dict:
 
 
 def paraphrase_totals(pairs: int, share: float) -> tuple[int, int]:
-    """Return how many of so many pairs are paraphrased, and how many of those are single-synthetic."""
+    """Return how many of the pairs are paraphrased, and how many of those are single-synthetic."""
     paraphrased = round(pairs * share)
     return paraphrased, round(paraphrased * SINGLE_SHARE)
 
 
 def surplus_singles(pairs: list[Candidate], share: float) -> set[str]:
-    """Return the paperIds of one-passage documents to drop, from the decades richest in them, until all fit the share.
+    """Return the paperIds of one-passage documents to drop so that the rest fit the share.
 
-    They can serve as single-synthetic only; keeping more than its share would let paraphrase drift with them.
+    Such a document can only be single-synthetic; with too many of them the share of paraphrase would grow. The decades
+    that exceed the share most lose theirs first.
     """
     singles = defaultdict(list)
     for pair in sorted(pairs, key=lambda c: (c.rank, c.document.paper_id)):
@@ -182,7 +125,7 @@ def surplus_singles(pairs: list[Candidate], share: float) -> set[str]:
 
 
 def assign_categories(pairs: list[Candidate], share: float) -> list[tuple[Candidate, str]]:
-    """Return every pair with its category; the share of paraphrase is exact over the set, even over the decades."""
+    """Return every pair with its category; the share of paraphrase is exact overall and even across the decades."""
     decades = defaultdict(list)
     for pair in pairs:
         decades[pair.decade].append(pair)
@@ -190,7 +133,10 @@ def assign_categories(pairs: list[Candidate], share: float) -> list[tuple[Candid
     singles = {d: sum(p.is_single for p in group) for d, group in decades.items()}
     eligible = {d: sum(not p.is_random for p in group) for d, group in decades.items()}
     if paraphrased > sum(eligible.values()):
-        raise InputError(f"--paraphrase-share {share}: only {sum(eligible.values())} of {len(pairs)} pairs can be.")
+        raise InputError(
+            f"--paraphrase-share {share}: only {sum(eligible.values())} of {len(pairs)} pairs can be paraphrased; "
+            "lower the share."
+        )
     quota = apportion(paraphrased, {d: share * len(g) for d, g in decades.items()}, singles, eligible)
     single_quota = apportion(single_synthetic, {d: SINGLE_SHARE * n for d, n in quota.items()}, singles, quota)
     categories = []
@@ -200,7 +146,7 @@ def assign_categories(pairs: list[Candidate], share: float) -> list[tuple[Candid
 
 
 def decade_categories(pairs: list[Candidate], single_quota: int, quota: int) -> list[tuple[Candidate, str]]:
-    """Return a decade's pairs with categories: one-passage documents first, then by paraphrase rank."""
+    """Return a decade's pairs with their categories: one-passage documents first, then by paraphrase rank."""
     eligible = [pair for pair in pairs if not pair.is_random]
     eligible.sort(key=lambda c: (not c.is_single, c.paraphrase_rank, c.document.paper_id, c.first))
     flags = ["single-synthetic"] * single_quota + ["synthetic-pair"] * (quota - single_quota)
@@ -212,30 +158,13 @@ def decade_categories(pairs: list[Candidate], single_quota: int, quota: int) -> 
 
 
 def read_candidates(documents: list[Document], chunks: ChunkFolder, seed: int) -> tuple[list[Candidate], int]:
-    """Read every chunk file once and return all candidates and the number of passages; texts are not kept."""
+    """Read every chunk file once; return all candidates and the number of passages, but no texts."""
     candidates, passages = [], 0
     for document in documents:
         count = len(chunks.passages(document))
         passages += count
         candidates += document_candidates(document, count, seed)
     return candidates, passages
-
-
-def pair_rows(chosen: list[tuple[Candidate, str]], chunks: ChunkFolder):
-    """Yield the rows of the pair table, reading each chosen document again: texts of one document in memory."""
-    order = sorted(chosen, key=lambda c: (c[0].document.year, c[0].document.paper_id, c[0].first))
-    document, passages = None, []
-    for candidate, category in order:
-        if candidate.document is not document:
-            document, passages = candidate.document, chunks.passages(candidate.document)
-        if candidate.second >= len(passages):
-            raise InputError(f"{chunks.root / document.filename} changed while it was read; run again.")
-        cells = [passages[candidate.first], passages[candidate.second]]
-        if category == "single-synthetic":
-            cells[1] = corpus.TO_GENERATE
-        if candidate.swapped:
-            cells.reverse()
-        yield dict(zip(corpus.PAIR_COLUMNS, (document.paper_id, document.year, *cells, category)))
 
 
 def log_categories(chosen: list[tuple[Candidate, str]]) -> dict[str, int]:
@@ -248,7 +177,7 @@ def log_categories(chosen: list[tuple[Candidate, str]]) -> dict[str, int]:
 
 def parse_args(argv: list[str] | None = None):
     arguments = script.parser(__doc__, EXAMPLE)
-    arguments.add_argument("most", metavar="N", type=script.positive_int, help="no year gives more than N pairs")
+    arguments.add_argument("most", metavar="N", type=script.positive_int, help="at most N pairs from each year")
     script.add_corpus_arguments(arguments)
     choice = arguments.add_argument_group("choice")
     choice.add_argument(
@@ -256,17 +185,17 @@ def parse_args(argv: list[str] | None = None):
         type=script.fraction,
         default=0.10,
         metavar="SHARE",
-        help="share of the pairs to be paraphrased, four fifths single-synthetic (default %(default)s)",
+        help="share of the pairs to be paraphrased; four fifths become single-synthetic (default %(default)s)",
     )
     choice.add_argument(
         "--level-quantile",
         type=script.fraction,
         default=LEVEL_QUANTILE,
         metavar="Q",
-        help="no year gives more pairs than this quantile of the years' sizes; 1 levels by N alone (default 41/118)",
+        help="no year gives more pairs than this quantile of the years' sizes; 1: only N limits them (default 41/118)",
     )
-    choice.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
-    choice.add_argument("--limit", type=script.positive_int, metavar="DOCUMENTS", help="a trial: read only so many")
+    choice.add_argument("--seed", type=int, default=0, help="of the random choice (default %(default)s)")
+    choice.add_argument("--limit", type=script.positive_int, metavar="DOCUMENTS", help="trial run: read only this many")
     arguments.add_argument(
         "-o", "--output", default="training_pairs_final_set.tsv", metavar="TSV", help="(default %(default)s)"
     )

@@ -1,9 +1,9 @@
-"""Choose training pairs without paraphrase: neighbouring passages only.
+"""Choose training pairs without paraphrase: neighboring passages only.
 
-Reads the metadata (TSV with columns paperId, year), the folder of chunk files and, with --match, the pairs of
-the paraphrase set. Writes a table of pairs (paperId, year, anchor, positive, category "successive") that has,
-year by year, as many pairs as that set: two models tuned on the two sets then differ in paraphrase and in
-nothing else. Without --match, N limits each year and the years are levelled, as for the paraphrase set.
+Reads the metadata (TSV with columns paperId, year), the folder of chunk files, and, with --match, the pairs of the
+paraphrase set. Writes a table of pairs (paperId, year, anchor, positive, category "successive") with as many pairs in
+each year as that set. Two models tuned on the two sets then differ only in paraphrase. Without --match, N limits each
+year and the years are leveled, as for the paraphrase set.
 """
 
 from __future__ import annotations
@@ -18,15 +18,7 @@ import corpus
 import script
 from corpus import ChunkFolder, Document
 from script import InputError, log
-from select_training_pairs_final import (
-    LEVEL_QUANTILE,
-    PASSAGES_PER_PAIR,
-    Candidate,
-    by_year,
-    level_years,
-    pair_rows,
-    spaced_starts,
-)
+from selection import LEVEL_QUANTILE, PASSAGES_PER_PAIR, Candidate, by_year, level_years, pair_rows, spaced_starts
 
 EXAMPLE = (
     "python select_training_pairs_no_paraphrase.py -t metadata.tsv -r chunks"
@@ -37,7 +29,7 @@ GAP = 1  # unselected passages between two pairs of a document
 
 
 def successive_candidates(document: Document, passages: int, seed: int, dense: bool = False) -> list[Candidate]:
-    """Return a document's candidate pairs, one for eight passages or, dense, as many as its length allows."""
+    """Return a document's candidate pairs: one for every eight passages, or if dense as many as fit."""
     if passages < 2:
         return []
     dice = random.Random(f"successive {seed} {document.paper_id}")
@@ -49,14 +41,14 @@ def successive_candidates(document: Document, passages: int, seed: int, dense: b
 
 
 def match_years(documents: list[Document], lengths: list[int], wanted: Counter, seed: int) -> list[Candidate]:
-    """Return for each year as many pairs as wanted; a year that falls short places its pairs more densely."""
+    """Return as many pairs as wanted in each year; a year with too few places its pairs closer together."""
     plain = by_year([c for d, n in zip(documents, lengths) for c in successive_candidates(d, n, seed)])
     short = {year for year, count in wanted.items() if len(plain.get(year, ())) < count}
     dense = by_year(
         [c for d, n in zip(documents, lengths) if d.year in short for c in successive_candidates(d, n, seed, True)]
     )
     if short:
-        log.info("%d years need pairs closer together than one for %d passages", len(short), PASSAGES_PER_PAIR)
+        log.info("%d years need more than one pair for every %d passages", len(short), PASSAGES_PER_PAIR)
     return [
         pair
         for year, count in sorted(wanted.items())
@@ -65,7 +57,7 @@ def match_years(documents: list[Document], lengths: list[int], wanted: Counter, 
 
 
 def check_matched(chosen: list[Candidate], wanted: Counter, allow_shortfall: bool) -> dict[int, int]:
-    """Return how many pairs each year lacks; InputError where it lacks any and that was not allowed."""
+    """Return how many pairs each year lacks. InputError if any year lacks pairs, unless that is allowed."""
     found = Counter(pair.document.year for pair in chosen)
     lacking = {year: count - found[year] for year, count in sorted(wanted.items()) if found[year] < count}
     if not lacking:
@@ -74,21 +66,21 @@ def check_matched(chosen: list[Candidate], wanted: Counter, allow_shortfall: boo
     if not allow_shortfall:
         raise InputError(
             f"{sum(lacking.values())} pairs of the --match set have no counterpart, years {years}: too few documents "
-            "of two passages; pass --allow-shortfall to go on with fewer."
+            "have two passages; pass --allow-shortfall to continue with fewer pairs."
         )
-    log.warning("%d pairs short of the --match set, years %s", sum(lacking.values()), years)
+    log.warning("%d fewer pairs than the --match set, years %s", sum(lacking.values()), years)
     return lacking
 
 
 def parse_args(argv: list[str] | None = None):
     arguments = script.parser(__doc__, EXAMPLE)
     arguments.add_argument(
-        "most", metavar="N", nargs="?", type=script.positive_int, help="without --match: no year gives more than N"
+        "most", metavar="N", nargs="?", type=script.positive_int, help="without --match: at most N pairs from each year"
     )
     script.add_corpus_arguments(arguments)
     choice = arguments.add_argument_group("choice")
-    choice.add_argument("--match", metavar="TSV", help="the pair table whose number of pairs a year is to be matched")
-    choice.add_argument("--allow-shortfall", action="store_true", help="go on where a year has too few pairs to match")
+    choice.add_argument("--match", metavar="TSV", help="table of pairs; choose as many pairs in each year as it has")
+    choice.add_argument("--allow-shortfall", action="store_true", help="continue if a year has too few pairs to match")
     choice.add_argument(
         "--level-quantile",
         type=script.fraction,
@@ -96,8 +88,8 @@ def parse_args(argv: list[str] | None = None):
         metavar="Q",
         help="without --match: no year gives more pairs than this quantile of the years' sizes (default 41/118)",
     )
-    choice.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
-    choice.add_argument("--limit", type=script.positive_int, metavar="DOCUMENTS", help="a trial: read only so many")
+    choice.add_argument("--seed", type=int, default=0, help="of the random choice (default %(default)s)")
+    choice.add_argument("--limit", type=script.positive_int, metavar="DOCUMENTS", help="trial run: read only this many")
     arguments.add_argument(
         "-o", "--output", default="training_pairs_no_paraphrase.tsv", metavar="TSV", help="(default %(default)s)"
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import corpus
 import select_training_pairs_final as final
 import select_training_pairs_no_paraphrase as nopara
+import selection
 from corpus import Document
 from script import InputError
 
@@ -33,7 +34,7 @@ seeds = st.integers(0, 10**6)
 
 @given(st.integers(2, 300), st.integers(1, 60), st.integers(1, 3), seeds)
 def test_pairs_of_a_document_keep_their_distance(passages, wanted, gap, seed):
-    starts = final.spaced_starts(passages, wanted, gap, random.Random(seed))
+    starts = selection.spaced_starts(passages, wanted, gap, random.Random(seed))
     assert all(0 <= start <= passages - 2 for start in starts)
     assert all(b - a >= gap + 2 for a, b in zip(starts, starts[1:]))
     assert len(starts) == min(wanted, (passages + gap) // (gap + 2))  # fewer only where no more fit
@@ -41,7 +42,7 @@ def test_pairs_of_a_document_keep_their_distance(passages, wanted, gap, seed):
 
 def test_every_placement_is_equally_likely():
     dice = random.Random(1)
-    drawn = Counter(tuple(final.spaced_starts(9, 2, 2, dice)) for _ in range(15000))
+    drawn = Counter(tuple(selection.spaced_starts(9, 2, 2, dice)) for _ in range(15000))
     placements = {(a, b) for a in range(8) for b in range(a + 4, 8)}
     assert set(drawn) == placements and len(placements) == 10
     assert all(abs(count - 1500) < 200 for count in drawn.values())  # five standard deviations
@@ -93,7 +94,7 @@ def test_half_of_the_pairs_are_swapped_and_the_seed_matters():
 
 def test_the_limit_is_the_published_41st_of_118_years():
     sizes = random.Random(0).sample(range(1000), 118)
-    assert final.year_limit(sizes, 10**6, final.LEVEL_QUANTILE) == sorted(sizes)[40]
+    assert selection.year_limit(sizes, 10**6, selection.LEVEL_QUANTILE) == sorted(sizes)[40]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_the_limit_is_the_published_41st_of_118_years():
     ],
 )
 def test_limits_counted_by_hand(sizes, most, quantile, limit):
-    assert final.year_limit(sizes, most, quantile) == limit
+    assert selection.year_limit(sizes, most, quantile) == limit
 
 
 @given(corpora, st.integers(1, 10), st.floats(0, 1), seeds)
@@ -115,11 +116,11 @@ def test_no_year_exceeds_the_limit_and_none_is_cut_below_it(corpus_, most, quant
     pairs = candidates_of(corpus_, seed)
     if not pairs:
         with pytest.raises(InputError, match="no document has passages"):
-            final.level_years(pairs, most, quantile)
+            selection.level_years(pairs, most, quantile)
         return
     before = Counter(c.document.year for c in pairs)
-    after = Counter(c.document.year for c in final.level_years(pairs, most, quantile))
-    limit = final.year_limit(list(before.values()), most, quantile)
+    after = Counter(c.document.year for c in selection.level_years(pairs, most, quantile))
+    limit = selection.year_limit(list(before.values()), most, quantile)
     assert after == {year: min(size, limit) for year, size in before.items()}
 
 
@@ -192,7 +193,7 @@ def test_adding_a_document_changes_as_little_as_possible(corpus_, most, quantile
         return
 
     def levelled(documents):
-        pairs = final.level_years(candidates_of(documents, seed), most, quantile)
+        pairs = selection.level_years(candidates_of(documents, seed), most, quantile)
         return {(c.document.year, c.document.paper_id, c.first) for c in pairs}
 
     lost = levelled(corpus_) - levelled([*corpus_, (new, 9)])
