@@ -97,7 +97,7 @@ def loop_over_pairs(centre, others) -> tuple[float, list[tuple[float, ...]]]:
     """Compare passage with passage in Python, as the definition reads: seconds a pair, and each passage's means.
 
     Args:
-        centre, others: normalised float64, (passages, dimensions); the others are one year.
+        centre, others: normalized float64, (passages, dimensions); the others are one year.
     """
     import numpy as np
 
@@ -126,7 +126,7 @@ def measure_loop(folder: Path, sample: int) -> tuple[float, float, float]:
     documents, _ = corpus.read_metadata(folder / "metadata.tsv")
     source = Folder(str(folder / "embeddings"), documents)
     mine, theirs = source.year(CENTRE), source.year(CENTRE + 1)
-    mine, theirs = mine.normalised()[:sample], theirs.normalised()
+    mine, theirs = mine.normalized()[:sample], theirs.normalized()
     seconds, means = loop_over_pairs(mine, theirs)
     off = []
     for dtype in ("float32", "float64"):

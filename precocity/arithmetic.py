@@ -1,46 +1,59 @@
-"""Cosines, artanh and the means of the largest: numpy in threads, or PyTorch on a GPU, to the same results."""
+"""Cosines, artanh, and the means of the largest: numpy in threads or PyTorch on a GPU, with the same results.
+
+Comes in: the normalized vectors of two years. Goes out: for each passage of one year, the mean artanh of its cosines
+with the nearest passages of the other, for each of FRACTIONS. Numpy and Torch have the same methods; one works on numpy
+arrays, the other on tensors on the device.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import threading
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
+from encoder import pick_device
 from precocity.embeddings import Year
 from script import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    Positions = tuple[np.ndarray, np.ndarray]  # rows and columns of single values in a matrix, int64
 
 FRACTIONS = (1.0, 0.1, 0.05)  # of a year's passages, the nearest
 
 MOST_COSINE = 1 - 1e-9  # artanh is 10.7; identical passages come out at 1 ± rounding, where it would be 18 or infinite
-# In float32 a cosine errs by some 1e-7, which near 1 artanh multiplies by 1 / (1 − c²). Pairs above this are computed
-# again in float64; below it the factor is at most 50, and the error of a pair some 5e-6.
+# A cosine in float32 errs by about 1e-7, which artanh multiplies by 1 / (1 − c²) near 1. Pairs above NEAR are computed
+# again in float64. Below it the factor is at most 50, and a pair's error about 5e-6.
 NEAR = 0.99
 
-BLOCK_ROWS = 1024  # centre passages multiplied at once: fewer, and BLAS repacks the other year's vectors too often
-BLOCK_BYTES = 2**26  # of cosines at most, for each thread: 1,024 × 7,000 float32 are 29 MB
+BLOCK_ROWS = 1024  # center passages multiplied at once; with fewer, BLAS repacks the other year's vectors too often
+BLOCK_BYTES = 2**26  # of cosines at most, for each thread: 1,024 × 7,000 in float32 are 29 MB
 PART_BYTES = 2**20  # of cosines transformed and sorted at once: they stay in a core's own cache
 
 
 class Numpy:
-    """The arithmetic on CPUs. Threads take blocks of cosines from a queue; BLAS itself is kept to one thread each."""
+    """The arithmetic on CPUs. Each thread takes blocks of cosines from a queue and uses BLAS with one thread."""
 
     def __init__(self, dtype: str, threads: int):
         self.dtype, self.threads = dtype, threads
         self.local = threading.local()
 
-    def limited(self):
+    def limited(self) -> AbstractContextManager:
         """Return a context in which BLAS uses one thread."""
         from threadpoolctl import threadpool_limits
 
         return threadpool_limits(1, user_api="blas")
 
-    def array(self, year: Year):
-        """Return a year's normalised vectors as this arithmetic holds them."""
-        return year.normalised(self.dtype)
+    def array(self, year: Year) -> np.ndarray:
+        """Return a year's normalized vectors in this arithmetic's form, (passages, dimensions)."""
+        return year.normalized(self.dtype)
 
     def block_rows(self, columns: int) -> int:
-        """Return how many centre passages are multiplied at once."""
+        """Return how many center passages are multiplied at once."""
         size = 8 if self.dtype == "float64" else 4
         return max(1, min(BLOCK_ROWS, BLOCK_BYTES // (columns * size)))
 
@@ -48,29 +61,29 @@ class Numpy:
         """Return how many rows of cosines are transformed and sorted at once."""
         return max(1, PART_BYTES // (columns * 4))
 
-    def cosines(self, centre, other):
-        """Return centre @ other.T, in memory that the next call of this thread uses again."""
+    def cosines(self, center: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Return center @ other.T, (center passages, other passages); this thread's next call overwrites it."""
         import numpy as np
 
-        size = len(centre) * len(other)
+        size = len(center) * len(other)
         if getattr(self.local, "buffer", np.empty(0)).size < size:
             self.local.buffer = np.empty(size, dtype=self.dtype)
-        out = self.local.buffer[:size].reshape(len(centre), len(other))
-        return np.matmul(centre, other.T, out=out)
+        out = self.local.buffer[:size].reshape(len(center), len(other))
+        return np.matmul(center, other.T, out=out)
 
-    def near(self, cosines):
-        """Return rows and columns of cosines beyond ±NEAR, NaN included."""
+    def near(self, cosines: np.ndarray) -> Positions | None:
+        """Return the positions of cosines beyond ±NEAR, NaN included; None if there are none."""
         import numpy as np
 
         if cosines.max() <= NEAR and cosines.min() >= -NEAR:
             return None
         return np.nonzero(~(np.abs(cosines) <= NEAR))
 
-    def transform(self, cosines, near, exact) -> None:
-        """Put 2·artanh in the cosines' place, for means() to halve: that of `exact`, float64 and clipped, at `near`.
+    def transform(self, cosines: np.ndarray, near: Positions | None, exact: np.ndarray | None) -> None:
+        """Replace the cosines by 2·artanh, which means() halves; at `near` take the cosines from `exact`, float64.
 
-        2·artanh c = ln((1 + c) / (1 − c)) = ln(2 / (1 − c) − 1), four passes in place. numpy's arctanh is vectorised
-        with AVX-512 only, its logarithm of float32 everywhere.
+        2·artanh c = ln((1 + c) / (1 − c)) = ln(2 / (1 − c) − 1), four passes in place. numpy vectorizes arctanh only
+        with AVX-512, but its float32 logarithm everywhere.
         """
         import numpy as np
 
@@ -83,16 +96,16 @@ class Numpy:
         if near is not None:
             cosines[near] = 2 * np.arctanh(np.clip(exact, -MOST_COSINE, MOST_COSINE))
 
-    def without(self, values, columns):
+    def without(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Return a copy without these columns."""
         import numpy as np
 
         return np.delete(values, columns, axis=1)
 
-    def means(self, values):
-        """Return the mean artanh of the largest FRACTIONS of each row, float64, (rows, fractions); sorts rows in place.
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Return the mean artanh of the largest FRACTIONS of each row, float64, (rows, fractions); reorders the rows.
 
-        partition puts the largest tenth at a row's end, in no order: no full sort. NaN where there is no column.
+        partition moves the largest tenth to the end of a row without sorting it. NaN if there is no column.
         """
         import numpy as np
 
@@ -108,13 +121,13 @@ class Numpy:
             found[:, i] = rest.sum(axis=1) / (2 * count)
         return found
 
-    def to_numpy(self, values):
+    def to_numpy(self, values: np.ndarray) -> np.ndarray:
         """Return values as a numpy array."""
         return values
 
 
 class Torch:
-    """The same arithmetic on a GPU (or, for tests, on the CPU) through PyTorch; one thread feeds it."""
+    """The same arithmetic in PyTorch, on a GPU or, for tests, on the CPU; one thread feeds it."""
 
     threads = 1
 
@@ -122,30 +135,30 @@ class Torch:
         import torch
 
         if device == "mps" and dtype == "float64":
-            raise InputError("--device mps has no float64; take --dtype float32, or --device cpu.")
+            raise InputError("--device mps cannot compute in float64; use --dtype float32 or --device cpu.")
         self.torch, self.device, self.dtype = torch, device, dtype
         torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of cosine are not enough
 
-    def limited(self):
+    def limited(self) -> AbstractContextManager:
         return nullcontext()
 
-    def array(self, year: Year):
-        return self.torch.from_numpy(year.normalised(self.dtype)).to(self.device)
+    def array(self, year: Year) -> torch.Tensor:
+        return self.torch.from_numpy(year.normalized(self.dtype)).to(self.device)
 
     def block_rows(self, columns: int) -> int:
-        return max(1, BLOCK_BYTES // columns)  # 256 MB of float32: a GPU likes large blocks and needs no parts
+        return max(1, BLOCK_BYTES // columns)  # 256 MB of float32: a GPU is fast with large blocks and needs no parts
 
     def part_rows(self, columns: int) -> int:
         return self.block_rows(columns)
 
-    def cosines(self, centre, other):
-        return centre @ other.T
+    def cosines(self, center: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return center @ other.T
 
-    def near(self, cosines):
+    def near(self, cosines: torch.Tensor) -> Positions | None:
         found = (~(cosines.abs() <= NEAR)).nonzero().cpu().numpy()
         return (found[:, 0], found[:, 1]) if len(found) else None
 
-    def transform(self, cosines, near, exact) -> None:
+    def transform(self, cosines: torch.Tensor, near: Positions | None, exact: np.ndarray | None) -> None:
         import numpy as np
 
         cosines.atanh_()
@@ -154,12 +167,12 @@ class Torch:
             rows, columns = (self.torch.from_numpy(index).to(self.device) for index in near)
             cosines[rows, columns] = self.torch.from_numpy(values).to(self.device)
 
-    def without(self, values, columns):
+    def without(self, values: torch.Tensor, columns: np.ndarray) -> torch.Tensor:
         keep = self.torch.ones(values.shape[1], dtype=self.torch.bool)
         keep[self.torch.as_tensor(columns, dtype=self.torch.int64)] = False
         return values[:, keep.to(self.device)]
 
-    def means(self, values):
+    def means(self, values: torch.Tensor) -> np.ndarray:
         import numpy as np
 
         columns = values.shape[1]
@@ -170,25 +183,19 @@ class Torch:
         sums = [values.sum(dim=1), *(largest[:, :count].sum(dim=1) for count in counts[1:])]
         return np.stack([total.cpu().numpy().astype("float64") / n for total, n in zip(sums, counts)], axis=1)
 
-    def to_numpy(self, values):
+    def to_numpy(self, values: torch.Tensor) -> np.ndarray:
         return values.cpu().numpy()
 
 
-def pick_arithmetic(args):
-    """Return the arithmetic for --device and --dtype; PyTorch is loaded only where a GPU is asked for."""
-    if args.device == "cpu":
-        return Numpy(args.dtype, args.threads or default_threads())
-    from encoder import pick_device
-
-    device = pick_device(args.device)
-    if device == "cpu":
-        return Numpy(args.dtype, args.threads or default_threads())
-    return Torch(args.dtype, device)
+def pick_arithmetic(dtype: str, device: str, threads: int | None) -> Numpy | Torch:
+    """Return the arithmetic for --dtype, --device, and --threads; only a device other than the CPU loads PyTorch."""
+    device = device if device == "cpu" else pick_device(device)
+    return Numpy(dtype, threads or default_threads()) if device == "cpu" else Torch(dtype, device)
 
 
 def default_threads() -> int:
-    """Return OMP_NUM_THREADS, else the number of cores this process may use."""
-    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if told.isdecimal() and int(told):
-        return int(told)
+    """Return OMP_NUM_THREADS if set, else the number of cores this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

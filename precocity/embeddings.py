@@ -1,4 +1,8 @@
-"""An embedding folder, read year by year: only the decades that are needed, and no more of them at once than fit."""
+"""An embedding folder, read year by year: only the decades that are needed, and only as many at once as fit in memory.
+
+Comes in: the folder that Apply_Tuned_Model.py wrote and the documents of the metadata. Goes out: a Year, the
+passages of one year and their vectors. A bad vector, passage, or file is an InputError that names file and row.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,34 @@ import hashlib
 from collections import Counter, OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import corpus
 import script
 from corpus import Document
 from script import InputError, log
 
+if TYPE_CHECKING:
+    import numpy as np
+
 MEMORY = 1.5  # GB of vectors kept between years: a window of 41 years × 7,000 passages × 768 is 0.9
-SHORTEST, LONGEST = 1e-30, 1e30  # of a vector: a zero vector has no direction, float32 divides by no more than this
+SHORTEST, LONGEST = 1e-30, 1e30  # length of a vector: zero has no direction, and float32 divides only within these
 
 
 class Year(NamedTuple):
-    """A year's passages, documents in metadata order, each one's rows together and in order."""
+    """A year's passages: documents in metadata order, each document's rows together and in order."""
 
     year: int
     documents: list[str]
-    starts: object  # int, documents + 1: the rows of document i are starts[i]:starts[i + 1]
-    numbers: object  # int, one a passage
-    vectors: object  # float32, passages × dimensions, as read
-    lengths: object  # float64, one a passage
+    starts: np.ndarray  # int, (documents + 1,): the rows of document i are starts[i]:starts[i + 1]
+    numbers: np.ndarray  # int, (passages,): the passage's number in its document
+    vectors: np.ndarray  # float32, (passages, dimensions), as read
+    lengths: np.ndarray  # float64, (passages,)
 
-    def normalised(self, dtype: str = "float64"):
-        """Return the vectors divided by their lengths, these computed in float64 and rounded to dtype.
+    def normalized(self, dtype: str = "float64") -> np.ndarray:
+        """Return the vectors divided by their lengths, (passages, dimensions); the lengths are rounded to dtype.
 
-        In float32 that adds up to 6e-8 of itself to a cosine, as much as rounding the vectors does.
+        In float32 the rounding changes a cosine by at most 6e-8 of its value, as much as rounding the vectors does.
         """
         return self.vectors / self.lengths[:, None].astype(dtype)
 
@@ -39,8 +46,33 @@ class Year(NamedTuple):
         return {document: i for i, document in enumerate(self.documents)}
 
 
+class DecadeRows(NamedTuple):
+    """A decade file's rows, in the order of the file."""
+
+    path: Path
+    position: np.ndarray  # int64, (rows,): the document's line among the metadata's documents, -1 if it has none
+    numbers: np.ndarray  # int, (rows,): the passage's number in its document
+    vectors: np.ndarray  # float32, (rows, dimensions)
+    lengths: np.ndarray  # float64, (rows,): of the vectors
+
+
+def lengths_of(path: Path, paper_ids: list[str], numbers: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the vectors' lengths, float64. InputError for a vector without direction."""
+    import numpy as np
+
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    bad = np.flatnonzero((lengths < SHORTEST) | (lengths > LONGEST))
+    if len(bad):
+        row = bad[0]
+        raise InputError(
+            f"{path}, row {row}: the vector of {paper_ids[row]}-{numbers[row]} has length {lengths[row]:.3g}; embed "
+            "this decade again."
+        )
+    return lengths
+
+
 class Folder:
-    """An embedding folder: finds its decade files, reads those that are needed, and keeps as many as memory allows."""
+    """An embedding folder: finds its decade files, reads the ones that are needed, keeps as many as memory allows."""
 
     def __init__(self, path: str, documents: list[Document], memory: float = MEMORY):
         self.path, self.most_bytes = Path(path), memory * 1e9
@@ -57,10 +89,10 @@ class Folder:
         self.coming: dict[int, Future] = {}
 
     def year(self, year: int, until: int | None = None) -> Year | None:
-        """Return a year's passages, None where it has none.
+        """Return a year's passages, or None if it has none.
 
-        With `until`, the last of the years that will be asked for in turn, the next decade is read meanwhile: a decade
-        of 70,000 passages takes some two seconds, in which the other threads would run out of work.
+        `until` is the last year that the caller will ask for in turn: the next decade is then read in the background.
+        A decade of 70,000 passages takes about two seconds, in which the other threads would run out of work.
         """
         decade = corpus.decade_of(year)
         if decade not in self.files:
@@ -76,17 +108,17 @@ class Folder:
         return self.kept[decade].get(year)
 
     def expect(self, year: int) -> None:
-        """Begin to read a year's decade beside what else is done, unless it has none, or is there or on its way."""
+        """Start to read a year's decade in the background, unless it has no file or has been read or started."""
         decade = corpus.decade_of(year)
         if decade in self.files.keys() - self.kept.keys() - self.coming.keys():
             self.coming[decade] = self.reader.submit(self.read, decade)
 
     def of_year(self, year: int) -> list[str]:
-        """Return the paperIds that the metadata has for a year."""
+        """Return the paperIds of a year in the metadata."""
         return [document.paper_id for document in self.by_year.get(year, [])]
 
     def warn_of_gaps(self, years: range) -> None:
-        """Name the decades for which the metadata has documents of these years and the folder no file."""
+        """Warn of decades that have documents in these years but no file in the folder."""
         lacking = Counter()
         for year in years:
             if corpus.decade_of(year) not in self.files:
@@ -98,14 +130,14 @@ class Folder:
             )
 
     def log_unknown(self, metadata: str) -> None:
-        """Name the documents read that have embeddings but no line in the metadata."""
+        """Warn of documents that were read but have no line in the metadata."""
         unknown = sorted({document for documents in self.unknown.values() for document in documents})
         if unknown:
-            log.warning("%d documents have embeddings and no line in %s, left aside: %s", len(unknown), metadata,
+            log.warning("%d documents have embeddings but no line in %s, skipped: %s", len(unknown), metadata,
                         script.first_few(unknown))  # fmt: skip
 
     def make_room(self) -> None:
-        """Forget the decades used longest ago until another of the largest's size would fit."""
+        """Forget the least recently used decades until one more of the largest size would fit."""
         sizes = [sum(year.vectors.nbytes for year in years.values()) for years in self.kept.values()]
         while self.kept and sum(sizes) + max(sizes) > self.most_bytes:
             self.kept.popitem(last=False)
@@ -115,43 +147,34 @@ class Folder:
         """Read one decade's file; return its years.
 
         Raises:
-            InputError: a zero vector, NaN, a passage twice, a document whose year in the metadata is of another decade.
+            InputError: a zero vector, NaN, a passage twice, or a document that the metadata puts into another decade.
         """
         import numpy as np
 
         path = self.files[decade].path
         paper_ids, numbers, vectors = corpus.read_embeddings(path)
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-        bad = np.flatnonzero((lengths < SHORTEST) | (lengths > LONGEST))
-        if len(bad):
-            name, length = f"{paper_ids[bad[0]]}-{numbers[bad[0]]}", lengths[bad[0]]
-            raise InputError(
-                f"{path}, row {bad[0]}: the vector of {name} has length {length:.3g}; embed this decade again."
-            )
         position = np.array([self.order.get(paper_id, -1) for paper_id in paper_ids], dtype=np.int64)
         self.unknown[decade] = sorted({paper_ids[row] for row in np.flatnonzero(position < 0)})
-        rows = np.lexsort((numbers, position))
-        rows = rows[position[rows] >= 0]
-        self.check_passages(path, decade, position[rows], numbers[rows], rows)
-        years = np.array([self.documents[i].year for i in position[rows]], dtype=np.int64)
-        return {
-            int(year): self.gather(int(year), position, numbers, vectors, lengths, rows[years == year])
-            for year in np.unique(years)
-        }
+        found = DecadeRows(path, position, numbers, vectors, lengths_of(path, paper_ids, numbers, vectors))
+        order = np.lexsort((numbers, position))
+        order = order[position[order] >= 0]
+        self.check_passages(decade, found, order)
+        years = np.array([self.documents[i].year for i in position[order]], dtype=np.int64)
+        return {int(year): self.gather(int(year), found, order[years == year]) for year in np.unique(years)}
 
-    def gather(self, year: int, position, numbers, vectors, lengths, rows) -> Year:
-        """Return the rows of one year, sorted by document."""
+    def gather(self, year: int, found: DecadeRows, rows: np.ndarray) -> Year:
+        """Return these rows, sorted by document, as one year's passages."""
         import numpy as np
 
-        present, starts = np.unique(position[rows], return_index=True)
+        present, starts = np.unique(found.position[rows], return_index=True)
         documents = [self.documents[i].paper_id for i in present]
-        if (np.diff(rows) == 1).all():  # as Apply_Tuned_Model.py writes them where the metadata is sorted by year
+        if (np.diff(rows) == 1).all():  # Apply_Tuned_Model.py writes them so if the metadata is sorted by year
             rows = slice(rows[0], rows[-1] + 1)  # a view: no second copy of the decade
-        own = numbers[rows]
-        return Year(year, documents, np.append(starts, len(own)), own, vectors[rows], lengths[rows])
+        own = found.numbers[rows]
+        return Year(year, documents, np.append(starts, len(own)), own, found.vectors[rows], found.lengths[rows])
 
     def check_dimensions(self, decade: int) -> None:
-        """Refuse a decade whose vectors are longer or shorter than those of the decade used first."""
+        """Refuse a decade whose vectors have more or fewer dimensions than those of the first decade used."""
         path = self.files[decade].path
         dimensions = next((year.vectors.shape[1] for year in self.kept[decade].values()), None)
         if dimensions is None:
@@ -163,10 +186,15 @@ class Folder:
                 "decades with one model."
             )
 
-    def check_passages(self, path: Path, decade: int, position, numbers, rows) -> None:
-        """Refuse a passage that is there twice, and a document that the metadata puts into another decade."""
+    def check_passages(self, decade: int, found: DecadeRows, rows: np.ndarray) -> None:
+        """Refuse a passage that occurs twice, and a document that the metadata puts into another decade.
+
+        Args:
+            rows: those of documents in the metadata, sorted by document and passage number.
+        """
         import numpy as np
 
+        path, position, numbers = found.path, found.position[rows], found.numbers[rows]
         twice = np.flatnonzero((np.diff(position) == 0) & (np.diff(numbers) == 0))
         if len(twice):
             at = twice[0]
@@ -176,10 +204,10 @@ class Folder:
         for i in np.unique(position):
             if corpus.decade_of(self.documents[i].year) != decade:
                 paper_id, year, _ = self.documents[i]
-                raise InputError(f"{path} holds {paper_id!r}, in the metadata of {year}; embed these decades again.")
+                raise InputError(f"{path} holds {paper_id!r}, of {year} in the metadata; embed both decades again.")
 
     def digest_of(self, years) -> str:
-        """Return a SHA-256 of the files that these years are in, and of which documents each year has."""
+        """Return a SHA-256 of the decade files of these years and of the documents in each year."""
         digest, decades = hashlib.sha256(), sorted({corpus.decade_of(year) for year in years})
         for decade in decades:
             if decade in self.files:

@@ -1,15 +1,23 @@
-"""From the distances of years to the novelty, transience and precocity of passages and documents."""
+"""From the distances of years to the novelty, transience, and precocity of passages and documents.
+
+Comes in: a Comparison's means. Goes out: every passage's triples, and the table's lines of a year's documents. After
+Barron et al. 2018 and Griebel et al. 2024.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from precocity.arithmetic import FRACTIONS
 from precocity.comparison import FILTERS, OFFSETS, RADII
 from precocity.embeddings import Year
 
-SHARES = (1.0, 0.25)  # of a document's passages, the most precocious
+if TYPE_CHECKING:
+    import numpy as np
+
+SHARES = (1.0, 0.25)  # of a document's passages: all, and the most precocious quarter
 COLUMNS = (
     *("docid date num_chunks fraction_compared filtered time_radius chunks_used precocity novelty transience".split()),
     *("years_past", "years_future"),
@@ -17,20 +25,16 @@ COLUMNS = (
 
 
 class Triples(NamedTuple):
-    """Of every passage, for each fraction, filter and radius; NaN where too few years have passages.
+    """The values of every passage for each fraction, filter, and radius; NaN where too few years have passages."""
 
-    values: float64, (passages, fractions, filters, radii, 3): precocity, novelty, transience.
-    years: int, (passages, filters, radii, 2): years that went into novelty and into transience.
-    """
-
-    values: object
-    years: object
+    values: np.ndarray  # float64, (passages, fractions, filters, radii, 3): precocity, novelty, transience
+    years: np.ndarray  # int, (passages, filters, radii, 2): years that count for novelty and for transience
 
 
-def triples_of(means) -> Triples:
-    """Return the triples of all passages from the distances (passages, years, filters, fractions).
+def triples_of(means: np.ndarray) -> Triples:
+    """Return the triples of all passages from the distances, float64, (passages, years, filters, fractions).
 
-    A radius's mean is that of the years that are there, each counting alike; fewer than half of them, and it is NaN.
+    The mean over a radius is the unweighted mean of the years that have passages, and NaN if fewer than half have any.
     """
     import numpy as np
 
@@ -50,10 +54,10 @@ def triples_of(means) -> Triples:
     return Triples(values, years)
 
 
-def most_precocious(triples, share: float):
-    """Return the mean triple of the first ceil(m·share) passages by precocity, descending; (…, 3) from (m, …, 3).
+def most_precocious(triples: np.ndarray, share: float) -> np.ndarray:
+    """Return the mean triple of the first ceil(m·share) passages by descending precocity; (…, 3) from (m, …, 3).
 
-    Where a passage has no precocity there is no order: the mean of all passages is what it is, that of some is NaN.
+    If a passage has no precocity, there is no order, and the mean of a share below 1 is NaN.
     """
     import numpy as np
 
@@ -66,22 +70,22 @@ def most_precocious(triples, share: float):
     return chosen
 
 
-def document_lines(centre: Year, triples: Triples):
-    """Yield the table's lines, without header: documents in metadata order, then fractions, filters, radii, shares."""
-    for at, document in enumerate(centre.documents):
-        own = slice(centre.starts[at], centre.starts[at + 1])
-        passages = centre.starts[at + 1] - centre.starts[at]
+def document_lines(center: Year, triples: Triples) -> Iterator[str]:
+    """Yield the table's lines without header: documents in metadata order, then fractions, filters, radii, shares."""
+    for at, document in enumerate(center.documents):
+        own = slice(center.starts[at], center.starts[at + 1])
+        passages = center.starts[at + 1] - center.starts[at]
         chosen = [most_precocious(triples.values[own], share) for share in SHARES]
         years = triples.years[own].min(axis=0)
         for f, share_of_year in enumerate(FRACTIONS):
             for k, name in enumerate(FILTERS):
                 for r, radius in enumerate(RADII):
                     for share, means in zip(SHARES, chosen):
-                        cells = [document, centre.year, passages, share_of_year, name, radius, share]
+                        cells = [document, center.year, passages, share_of_year, name, radius, share]
                         cells += [*map(number, means[f, k, r]), *years[k, r]]
                         yield "\t".join(map(str, cells)) + "\n"
 
 
 def number(value: float) -> str:
-    """Return a value as the table has it: ten digits, empty where there is none."""
+    """Return a value as text: ten digits, or nothing for NaN."""
     return "" if math.isnan(value) else f"{value:.10g}"

@@ -8,7 +8,7 @@ FRACTIONS, FILTERS = (1.0, 0.1, 0.05), ("no filter", "train", "trainauth", "trai
 RADII, SHARES = (10, 20), (1.0, 0.25)
 
 
-def normalised(vector: list[float]) -> list[float]:
+def normalized(vector: list[float]) -> list[float]:
     length = math.sqrt(sum(x * x for x in vector))
     return [x / length for x in vector]
 
@@ -30,27 +30,27 @@ def literal_precocity(documents, passages, start, end, train=(), articles=(), qu
     Args:
         documents: (paperId, year), in metadata order.
         passages: paperId → {number: vector}.
-        train: paperIds; articles: (centre, other); quotes: (centre, other, number).
+        train: paperIds; articles: (center, other); quotes: (center, other, number).
     """
-    unit = {d: {n: normalised(v) for n, v in sorted(vectors.items())} for d, vectors in passages.items() if vectors}
+    unit = {d: {n: normalized(v) for n, v in sorted(vectors.items())} for d, vectors in passages.items() if vectors}
     year_of = dict(documents)
 
-    def allowed(centre, other, number, name):
+    def allowed(center, other, number, name):
         if name == "no filter":
             return True
         if other in train:
             return False
-        if name != "train" and (centre, other) in articles:
+        if name != "train" and (center, other) in articles:
             return False
-        return name != "trainauthquote" or (centre, other, number) not in quotes
+        return name != "trainauthquote" or (center, other, number) not in quotes
 
-    def year_mean(centre, p, year, fraction, name):
+    def year_mean(center, p, year, fraction, name):
         distances = sorted(
             distance(p, q)
             for other in unit
             if year_of[other] == year
             for number, q in unit[other].items()
-            if allowed(centre, other, number, name) and not (drop_identical and is_identical(p, q))
+            if allowed(center, other, number, name) and not (drop_identical and is_identical(p, q))
         )
         nearest = distances[: math.ceil(len(distances) * fraction)]
         return sum(nearest) / len(nearest) if nearest else None
@@ -59,10 +59,10 @@ def literal_precocity(documents, passages, start, end, train=(), articles=(), qu
         there = [mean for mean in means if mean is not None]
         return (sum(there) / len(there) if 2 * len(there) >= radius else None), len(there)
 
-    def triple(centre, p, fraction, name, radius):
-        year = year_of[centre]
-        past = [year_mean(centre, p, year - k, fraction, name) for k in range(1, radius + 1)]
-        future = [year_mean(centre, p, year + k, fraction, name) for k in range(1, radius + 1)]
+    def triple(center, p, fraction, name, radius):
+        year = year_of[center]
+        past = [year_mean(center, p, year - k, fraction, name) for k in range(1, radius + 1)]
+        future = [year_mean(center, p, year + k, fraction, name) for k in range(1, radius + 1)]
         novelty, years_past = side(past, radius)
         transience, years_future = side(future, radius)
         precocity = None if novelty is None or transience is None else novelty - transience
@@ -72,13 +72,13 @@ def literal_precocity(documents, passages, start, end, train=(), articles=(), qu
         return None if None in values else sum(values) / len(values)
 
     rows = []
-    for centre, year in sorted(documents, key=lambda document: document[1]):  # stable: metadata order within a year
-        if not (start <= year < end) or centre not in unit:
+    for center, year in sorted(documents, key=lambda document: document[1]):  # stable: metadata order within a year
+        if not (start <= year < end) or center not in unit:
             continue
         for fraction in FRACTIONS:
             for name in FILTERS:
                 for radius in RADII:
-                    triples = [triple(centre, p, fraction, name, radius) for p in unit[centre].values()]
+                    triples = [triple(center, p, fraction, name, radius) for p in unit[center].values()]
                     for share in SHARES:
                         count, chosen = math.ceil(len(triples) * share), triples
                         if count < len(triples):
@@ -86,5 +86,5 @@ def literal_precocity(documents, passages, start, end, train=(), articles=(), qu
                             chosen = [(None, None, None)] if unordered else sorted(triples, key=lambda t: -t[0])[:count]
                         values = [mean([t[i] for t in chosen]) for i in range(3)]
                         years = [min(t[i] for t in triples) for i in (3, 4)]
-                        rows.append((centre, year, len(triples), fraction, name, radius, share, *values, *years))
+                        rows.append((center, year, len(triples), fraction, name, radius, share, *values, *years))
     return rows

@@ -159,7 +159,7 @@ def test_equal_to_the_definition_on_random_corpora(drawn, drop_identical, part_b
 def test_counted_by_hand():
     """Orthogonal to the past, parallel to half of the future: distances 0 and −artanh(1 − 1e-9)."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Embedded(Path(folder)).add("centre", 1900, [[1, 0]])
+        made = Embedded(Path(folder)).add("center", 1900, [[1, 0]])
         for year in range(1890, 1900):
             made.add(f"past{year}", year, [[0, 1]])
         for year in range(1901, 1911):
@@ -222,14 +222,14 @@ def test_documents_without_embeddings_have_no_lines_and_are_listed(dense, caplog
     dense.write()
     assert dense.run("-s", 1900) == 0
     assert {row[0] for row in dense.table()} & {"a-1900", "lost"} == set()
-    assert "2 documents of the metadata without embeddings" in caplog.text and "lost" in caplog.text
+    assert "2 documents of the metadata have no embeddings" in caplog.text and "lost" in caplog.text
 
 
 def test_documents_without_metadata_are_listed(dense, caplog):
     dense.metadata.write_text(
         "\n".join(line for line in dense.metadata.read_text().split("\n") if "b-1901" not in line)
     )
-    assert dense.run("-s", 1900, "-e", 1901) == 0 and "1 documents have embeddings and no line" in caplog.text
+    assert dense.run("-s", 1900, "-e", 1901) == 0 and "1 documents have embeddings but no line" in caplog.text
 
 
 def test_other_files_are_ignored_with_a_line(dense, caplog):
@@ -280,7 +280,7 @@ def repeat(ids, numbers, vectors):
         (put(5, math.nan), "1900.parquet, row 5: the vector holds NaN or infinity; embed this decade again."),
         (lambda i, n, v: (i, n, v[:, :5]), "has 6 dimensions and 1900.parquet 5; embed all decades with one model."),
         (repeat, "1900.parquet: rows 3 and 4 are both passage b-1900-0; embed this decade again."),
-        (lambda i, n, v: (["a-1895" if d == "a-1901" else d for d in i], n, v), "'a-1895', in the metadata of 1895"),
+        (lambda i, n, v: (["a-1895" if d == "a-1901" else d for d in i], n, v), "'a-1895', of 1895 in the metadata"),
     ],
 )  # fmt: skip
 def test_bad_embeddings_are_one_sentence(dense, capsys, change, complaint):
@@ -295,16 +295,20 @@ def test_bad_embeddings_are_one_sentence(dense, capsys, change, complaint):
     [
         ("-a", [("a-1900", "a-1901"), ("a-1900",)], "a.tsv, line 2: 1 cells"),
         ("-a", [("a-1900", "a-1901", "b-1901")], "a.tsv, line 1: 3 cells"),
-        ("-a", [("nobody", "a-1901")], "a.tsv, line 1: 'nobody' is no paperId of the metadata, and no line names only"),
+        (
+            "-a",
+            [("nobody", "a-1901")],
+            "line 1: 'nobody' is not a paperId in the metadata, and no line is usable",
+        ),
         ("-c", [("a-1900", "a-1901")], None),
-        ("-c", [("a-1900", "a-1901-x")], "a.tsv, line 1: 'a-1901-x' is not paperId-number"),
-        ("-c", [("a-1900", "nowhere-1")], "a.tsv, line 1: 'nowhere' is no paperId"),
+        ("-c", [("a-1900", "a-1901-x")], "a.tsv, line 1: 'a-1901-x' is not of the form paperId-number"),
+        ("-c", [("a-1900", "nowhere-1")], "a.tsv, line 1: 'nowhere' is not a paperId"),
     ],
 )
 def test_bad_exclusions_are_one_sentence(dense, capsys, flag, lines, complaint):
     status = dense.run("-s", 1900, "-e", 1901, flag, dense.file("a.tsv", lines))
     said = capsys.readouterr().err
-    assert status == 2 and ((complaint or "'a' is no paperId of the metadata") in said)
+    assert status == 2 and ((complaint or "'a' is not a paperId in the metadata") in said)
 
 
 def test_a_document_without_listed_passages_and_tabs_at_the_end_do_no_harm(dense):
@@ -317,7 +321,7 @@ def test_a_document_without_listed_passages_and_tabs_at_the_end_do_no_harm(dense
 def test_unknown_documents_among_known_ones_are_named(dense, caplog):
     lines = [("a-1900", "a-1901"), ("a-1900", "nobody"), ("somebody", "a-1901")]
     assert dense.run("-s", 1900, "-e", 1901, "-a", dense.file("a.tsv", lines)) == 0
-    assert "2 names are no documents of the metadata, left aside: nobody (line 2), somebody (line 3)" in caplog.text
+    assert "2 names are not in the metadata, skipped: nobody (line 2), somebody (line 3)" in caplog.text
 
 
 def test_listed_passages_without_embeddings_are_counted(dense, caplog):
@@ -372,7 +376,7 @@ def test_float32_is_exact_for_passages_nearly_identical(tmp_path):
 def test_float32_that_is_too_far_off_is_refused(dense, capsys, monkeypatch):
     monkeypatch.setattr(comparison, "MOST_DIFFERENCE", 1e-12)
     assert dense.run("-s", 1900, "-e", 1901) == 2
-    assert "take --dtype float64" in capsys.readouterr().err
+    assert "use --dtype float64" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -383,7 +387,7 @@ def test_torch_gives_the_same(dense, monkeypatch, dtype):
     flags += ["-a", dense.file("a.tsv", [("a-1900", "a-1901"), ("b-1900", "a-1899")])]
     assert dense.run(*flags) == 0
     before = dense.table()
-    monkeypatch.setattr(calc, "pick_arithmetic", lambda args: arithmetic.Torch(args.dtype, "cpu"))
+    monkeypatch.setattr(calc, "pick_arithmetic", lambda dtype, device, threads: arithmetic.Torch(dtype, "cpu"))
     shutil.rmtree(dense.out)
     assert dense.run(*flags) == 0
     assert_equal(dense.table(), before, 1e-9 if dtype == "float64" else 1e-6)
@@ -493,9 +497,9 @@ def test_every_passage_has_its_values_on_file(dense):
 def test_same_author_excludes_both_ways_and_shows_the_file(dense):
     assert dense.run("-s", 1900, "-e", 1902, "--exclude-same-author", "--author-column", "author") == 0
     lines = [line.split("\t") for line in (dense.out / "author_exclusions.tsv").read_text().splitlines()]
-    centres = {centre for centre, _ in lines}
-    assert centres == {"a-1900", "b-1900", "a-1901", "b-1901"}
-    of_a = {other for centre, other in lines if centre == "a-1900"}
+    centers = {center for center, _ in lines}
+    assert centers == {"a-1900", "b-1900", "a-1901", "b-1901"}
+    of_a = {other for center, other in lines if center == "a-1900"}
     assert {"a-1899", "b-1895", "b-1890"} <= of_a and not {"b-1900", "a-1900", "b-1899"} & of_a
     expected = literal_precocity(dense.documents, dense.passages, 1900, 1902, articles={tuple(line) for line in lines})
     assert_equal(dense.table(), expected, 3e-6)

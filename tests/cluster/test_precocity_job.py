@@ -58,7 +58,7 @@ def test_an_array_over_years_ends_with_one_table_and_goes_on_where_it_was(sent):
     assert sent.until_ended(job) == "COMPLETED"
     changed = {path.name for path in folder.glob("years/*.tsv") if made[path.name] != path.stat().st_mtime_ns}
     assert changed == {f"{documents[3].year}.tsv"} and (folder / "1905s_docs.tsv").read_text() == table
-    assert len(set(re.findall(r"there already", "".join(p.read_text() for p in sent.far.glob(f"logs/*{job}_*"))))) == 1
+    assert len(set(re.findall(r"up to date", "".join(p.read_text() for p in sent.far.glob(f"logs/*{job}_*"))))) == 1
 
 
 def test_bad_embeddings_fail_the_task_with_one_sentence(sent):

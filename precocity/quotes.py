@@ -1,0 +1,142 @@
+"""Passages that share six words in a row with a document: quotations and reprints, which its comparisons leave out.
+
+Comes in: the texts of a year and of its window. Goes out, for each year: quotes/<prefix>1900.tsv, passage exclusions as
+exclusions.py reads them, and its record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+import script
+from corpus import ChunkFolder, Document
+from precocity.comparison import OFFSETS, window_of
+from precocity.embeddings import Folder
+from precocity.exclusions import PassageExclusions, read_passages, write_passages
+from precocity.settings import Settings
+from script import log
+
+if TYPE_CHECKING:  # numpy costs 0.1 s: --help must not pay for it
+    import numpy as np
+
+QUOTE = 6  # words in the same order in both texts
+WORD = re.compile(r"\w+")
+ROLL = 0x9E3779B97F4A7C15  # odd, so that its powers mod 2**64 never vanish: the order of the six words counts
+
+
+class Quotes:
+    """The passages that share six words with a center document, found year by year and kept as files.
+
+    All texts of a window are read, and their phrases take 1.6 GB where each year has 7,000 passages.
+
+    Args:
+        most_documents: a phrase found in more documents than this is no quotation.
+    """
+
+    def __init__(self, folder: Folder, chunks: ChunkFolder, most_documents: int, settings: Settings):
+        self.folder, self.chunks, self.most_documents, self.settings = folder, chunks, most_documents, settings
+        self.kept: OrderedDict[int, Phrases] = OrderedDict()
+
+    def of_year(self, year: int) -> PassageExclusions:
+        """Return the passage exclusions of a year's documents, from its file if that was made from these inputs."""
+        path = self.settings.quotes(year)
+        planned = {"most_documents": self.most_documents, "inputs": self.folder.digest_of(window_of(year))}
+        record = script.record_path(path)
+        if path.exists() and record.exists() and planned.items() <= script.read_json(record).items():
+            return read_passages(path, self.folder.order)
+        others = [self.phrases(year + offset) for offset in OFFSETS]
+        found = sharing_six_words(self.phrases(year), others, self.most_documents)
+        record.unlink(missing_ok=True)
+        write_passages(path, found)
+        count = sum(len(numbers) for passages in found.values() for numbers in passages.values())
+        script.write_json(record, planned | {"documents": len(found), "passages": count})
+        log.info("%d: %d documents share six words with %d passages of other years", year, len(found), count)
+        return found
+
+    def phrases(self, year: int) -> Phrases:
+        """Return a year's phrases; those of one window stay in memory, about 40 MB for 7,000 passages."""
+        if year not in self.kept:
+            self.kept[year] = phrases_of(self.folder.by_year.get(year, []), self.chunks)
+        self.kept.move_to_end(year)
+        while len(self.kept) > len(OFFSETS) + 1:
+            self.kept.popitem(last=False)
+        return self.kept[year]
+
+
+def six_words(text: str) -> np.ndarray:
+    """Return a hash of every six words in a row, ascending, each once: uint64. Case and punctuation don't count.
+
+    Python hashes a word differently in every process, so these hashes must not leave this one.
+    """
+    import numpy as np
+
+    words = WORD.findall(text.casefold())
+    if len(words) < QUOTE:
+        return np.empty(0, dtype=np.uint64)
+    hashes = np.array([hash(word) for word in words], dtype=np.int64).view(np.uint64)
+    count = len(words) - QUOTE + 1
+    rolled = np.zeros(count, dtype=np.uint64)
+    for i in range(QUOTE):
+        rolled = rolled * np.uint64(ROLL) + hashes[i : i + count]
+    return np.unique(rolled)
+
+
+class Phrases(NamedTuple):
+    """Every six words in a row of a year's passages, sorted by hash; each array has one entry for each phrase."""
+
+    documents: list[str]
+    hashes: np.ndarray  # uint64
+    document: np.ndarray  # int32: index into documents
+    number: np.ndarray  # int32: the passage's number in its document
+
+
+def phrases_of(documents: list[Document], chunks: ChunkFolder) -> Phrases:
+    """Return the phrases of these documents: about 350 in each passage, 16 bytes each."""
+    import numpy as np
+
+    hashes, document, number = [np.empty(0, np.uint64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    for i, one in enumerate(documents):
+        for n, text in enumerate(chunks.passages(one)):
+            hashes.append(six_words(text))
+            document.append(np.full(len(hashes[-1]), i, dtype=np.int32))
+            number.append(np.full(len(hashes[-1]), n, dtype=np.int32))
+    hashes, document, number = (np.concatenate(parts) for parts in (hashes, document, number))
+    order = np.argsort(hashes, kind="stable")
+    return Phrases([d.paper_id for d in documents], hashes[order], document[order], number[order])
+
+
+def shared_phrases(center: Phrases, other: Phrases) -> tuple[np.ndarray, np.ndarray]:
+    """Return every pair of equal phrases as two arrays of the same length: row in center, row in other."""
+    import numpy as np
+
+    first = np.searchsorted(other.hashes, center.hashes, side="left")
+    count = np.searchsorted(other.hashes, center.hashes, side="right") - first
+    rows = np.repeat(np.arange(len(center.hashes)), count)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
+    return rows, np.repeat(first, count) + within
+
+
+def sharing_six_words(center: Phrases, others: list[Phrases], most_documents: int) -> PassageExclusions:
+    """Return for each center document the passages of other years that share six words with it.
+
+    A phrase that occurs in more than `most_documents` documents of the other years belongs to the language or the
+    genre; it is no quotation and doesn't count.
+    """
+    import numpy as np
+
+    matches = [shared_phrases(center, other) for other in others]
+    in_documents = np.zeros(len(center.hashes), dtype=np.int64)
+    for (rows, columns), other in zip(matches, others):
+        pairs = np.unique(np.stack([rows, other.document[columns]]), axis=1)
+        np.add.at(in_documents, pairs[0], 1)
+    found = {}
+    for (rows, columns), other in zip(matches, others):
+        rare = in_documents[rows] <= most_documents
+        triples = np.stack([center.document[rows[rare]], other.document[columns[rare]], other.number[columns[rare]]])
+        for (c, o), group in groupby(np.unique(triples, axis=1).T.tolist(), key=lambda triple: triple[:2]):
+            numbers = {number for _, _, number in group}
+            found.setdefault(center.documents[c], {}).setdefault(other.documents[o], set()).update(numbers)
+    return found
