@@ -1,6 +1,8 @@
-"""The file formats that flow between the stages, and nothing else.
+"""The file formats that pass between the stages, and nothing else.
 
-Metadata (one TSV), chunk files (one text file per document), pair tables (TSV), and embedding files (one per decade).
+Metadata (one TSV), chunk files (one text file per document), pair tables (TSV), and embedding folders (one file per
+decade). Readers raise InputError, which names the file, the line or row, and what to do. Writers are atomic: a file is
+complete or absent.
 """
 
 from __future__ import annotations
@@ -23,14 +25,14 @@ if TYPE_CHECKING:  # numpy costs 0.1 s, pyarrow 0.3 s: --help must not pay for t
 PAIR_COLUMNS = ("paperId", "year", "anchor", "positive", "category")
 PARAPHRASED_COLUMNS = (*PAIR_COLUMNS, "system_prompt", "temperature", "model")
 CATEGORIES = ("successive", "single-synthetic", "synthetic-pair", "random-pair")
-TO_GENERATE = "generate"  # the word that stands in a cell until it is paraphrased
+TO_GENERATE = "generate"  # the word in a cell that is still to be paraphrased
 
 EMBEDDING_FORMATS = ("parquet", "tsv")
-MANIFEST = "manifest.json"  # an embedding folder is complete when this file says so
+MANIFEST = "manifest.json"  # an embedding folder is complete only if it has this file
 DECADE_RECORDS = "decades"  # <folder>/decades/1790.json: what 1790.parquet was made from
-TRAINING_RECORD = "training.json"  # a model folder is complete when this file is there
+TRAINING_RECORD = "training.json"  # a model folder is complete only if it has this file
 
-WHOLE_YEAR = re.compile(r"[+-]?[0-9]+(\.0*)?")  # pandas writes 1790.0 once one year of the column is missing
+WHOLE_YEAR = re.compile(r"[+-]?[0-9]+(\.0*)?")  # pandas writes 1790.0 if any year in the column is missing
 
 
 # ---------------------------------------------------------------- metadata
@@ -49,21 +51,21 @@ def read_metadata(
 ) -> tuple[list[Document], Counter]:
     """Read the metadata TSV.
 
-    Every line is one row, whatever quotation marks it holds (eighteenth-century titles begin with lone ones);
-    a cell that a spreadsheet or pandas has quoted is unquoted.
+    Every line is one row, whatever quotation marks it contains: eighteenth-century titles start with unpaired ones.
+    Cells that a spreadsheet or pandas has quoted are unquoted.
 
     Args:
         start_year, end_year: keep documents with start_year <= year < end_year.
     Returns:
-        The documents in file order, and how many rows were skipped for which reason.
+        The documents in file order, and how many rows were skipped for each reason.
     Raises:
-        InputError: no such columns, a row of another length, one paperId twice, a path that leaves the folder.
+        InputError: a missing column, a row of another length, a repeated paperId, or a path that leaves the folder.
     """
     documents, skipped, seen = [], Counter(), {}
     for number, row in metadata_rows(path):
         paper_id = row["paperId"]
         if paper_id.strip() and seen.setdefault(paper_id, number) != number:
-            raise InputError(f"{path}: paperId {paper_id!r} stands on lines {seen[paper_id]} and {number}; keep one.")
+            raise InputError(f"{path}: paperId {paper_id!r} is on lines {seen[paper_id]} and {number}; keep one.")
         reason = reason_to_skip(row, start_year, end_year)
         if reason is not None:
             skipped[reason] += 1
@@ -75,13 +77,13 @@ def read_metadata(
 
 
 def metadata_rows(path: str | Path):
-    """Yield (line number, row as a dict of text) for every row of the metadata, whatever its content."""
+    """Yield (line number, row as a dict of text) for every row of the metadata, even those that will be skipped."""
     lines = decode(Path(path).read_bytes(), path).split("\n")
     header = [unquoted(cell) for cell in lines[0].removesuffix("\r").split("\t")]
     for column in ("paperId", "year"):
         if column not in header:
             found = ", ".join(shortened(name) for name in header[:8])
-            raise InputError(f"{path}, line 1: no column {column!r} among {found}; the header names it, tab-separated.")
+            raise InputError(f"{path}, line 1: no column {column!r} among {found}; add it to the tab-separated header.")
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip(" \r"):
             continue
@@ -89,19 +91,19 @@ def metadata_rows(path: str | Path):
         if len(cells) != len(header):
             raise InputError(
                 f"{path}, line {number}: {len(cells)} cells where the header has {len(header)}; "
-                "put a space for any tab or line break inside a cell."
+                "replace tabs and line breaks inside cells with spaces."
             )
         yield number, dict(zip(header, cells))
 
 
 def whole_year(row: dict[str, str]) -> int | None:
-    """Return the row's year, or None where it is not a whole number; 1790.0 is one."""
+    """Return the row's year, or None if it is not a whole number; 1790.0 is one."""
     year = row["year"].strip()
     return int(year.split(".")[0]) if WHOLE_YEAR.fullmatch(year) else None
 
 
 def reason_to_skip(row: dict[str, str], start_year: int | None, end_year: int | None) -> str | None:
-    """Return why a metadata row can't serve, or None."""
+    """Return why a metadata row is skipped, or None."""
     year = whole_year(row)
     if not row["paperId"].strip():
         return "empty paperId"
@@ -115,35 +117,35 @@ def reason_to_skip(row: dict[str, str], start_year: int | None, end_year: int | 
 
 
 def check_inside(path: str | Path, number: int, *names: str) -> None:
-    """Refuse names with which a metadata row could read outside the chunk folder."""
+    """Refuse names that would make a metadata row read outside the chunk folder."""
     for name in names:
         if "/" in name or ".." in name or os.path.isabs(name) or "\0" in name:
             raise InputError(
-                f"{path}, line {number}: {name!r} holds '/', '..' or NUL and could lead out of the chunk folder; "
+                f"{path}, line {number}: {name!r} contains '/', '..', or NUL and could lead out of the chunk folder; "
                 "rename the document and its file."
             )
 
 
 def unquoted(cell: str) -> str:
-    """Undo the quoting of a cell that stands wholly in quotation marks, inner ones doubled."""
+    """Return a cell without the quotation marks around it, if it has them and all inner ones are doubled."""
     if len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', ""):
         return cell[1:-1].replace('""', '"')
     return cell
 
 
 def decode(data: bytes, path: str | Path, errors: str = "strict") -> str:
-    """Decode UTF-8, with or without a byte order mark. InputError naming the byte offset where it is none."""
+    """Decode UTF-8, with or without a byte order mark. InputError, with the byte offset, if it is not UTF-8."""
     try:
         return data.decode("utf-8", errors).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; "
-            "convert the file, or for a chunk file pass --encoding-errors replace."
+            "convert the file or, if it is a chunk file, pass --encoding-errors replace."
         ) from None
 
 
 def log_skipped(documents: list[Document], skipped: Counter) -> None:
-    """Log how many metadata rows serve and how many were skipped for which reason."""
+    """Log how many documents the metadata has and how many rows were skipped for each reason."""
     reasons = "".join(f"; {count} skipped ({reason})" for reason, count in sorted(skipped.items()))
     log.info("metadata: %d documents%s", len(documents), reasons)
 
@@ -152,7 +154,7 @@ def log_skipped(documents: list[Document], skipped: Counter) -> None:
 
 
 class ChunkFolder:
-    """The folder of chunk files, `<index><TAB><passage>` a line; keeps count of everything odd it meets."""
+    """The folder of chunk files, one `<index><TAB><passage>` per line; counts everything odd in the files it reads."""
 
     def __init__(self, root: str | Path, encoding_errors: str = "strict"):
         self.root = Path(root)
@@ -163,10 +165,10 @@ class ChunkFolder:
         self.nul_bytes = 0
         self.blank_passages = 0
         if not self.root.is_dir():
-            raise InputError(f"{root} is not a folder; -r/--rootfolder names the one that holds <paperId>.txt files.")
+            raise InputError(f"{root} is not a folder; give the folder of <paperId>.txt files with -r/--rootfolder.")
 
     def passages(self, document: Document) -> list[str]:
-        """Return a document's passages in file order; none where its file is missing or empty."""
+        """Return a document's passages in file order; an empty list if its file is missing or empty."""
         path = self.root / document.filename
         try:
             data = path.read_bytes()
@@ -186,7 +188,7 @@ class ChunkFolder:
         return passages
 
     def log_oddities(self) -> None:
-        """Log once what was missing or odd in the files read so far."""
+        """Log what was missing or odd in the files read so far."""
         for names, what in (
             (self.missing, "documents without a chunk file, skipped"),
             (self.empty, "documents without passages, skipped"),
@@ -197,7 +199,7 @@ class ChunkFolder:
         if self.nul_bytes:
             log.warning("%d NUL bytes removed from chunk files", self.nul_bytes)
         if self.blank_passages:
-            log.warning("%d blank passages skipped; those after them count on from the one before", self.blank_passages)
+            log.warning("%d blank passages skipped; numbering continues without gaps", self.blank_passages)
 
     def counts(self) -> dict:
         """Return what was missing or odd, for the record of the run."""
@@ -211,7 +213,7 @@ class ChunkFolder:
 
 
 def parse_passages(text: str, path: Path) -> tuple[list[str], bool, int]:
-    """Return the passages of one chunk file, whether its indices run 0, 1, 2 …, and how many passages were blank."""
+    """Return the passages of one chunk file, whether its indices are 0, 1, 2 …, and how many passages were blank."""
     passages, indices = [], []
     for number, line in enumerate(text.split("\n"), start=1):
         line = line.removesuffix("\r")
@@ -231,7 +233,7 @@ def parse_passages(text: str, path: Path) -> tuple[list[str], bool, int]:
 
 
 def write_pairs(path: str | Path, rows, columns: tuple[str, ...] = PAIR_COLUMNS) -> int:
-    """Write dicts as a pair table that pandas.read_csv(path, sep="\\t") gives back exactly; return their number."""
+    """Write dicts as a pair table that pandas.read_csv(path, sep="\\t") reads back exactly; return their number."""
     written = 0
     with replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as table:
         writer = csv.DictWriter(table, columns, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n")
@@ -243,23 +245,23 @@ def write_pairs(path: str | Path, rows, columns: tuple[str, ...] = PAIR_COLUMNS)
 
 
 def read_pairs(path: str | Path) -> list[dict[str, str]]:
-    """Read a whole pair table, as each_pair does."""
+    """Return all rows of a pair table, read as in each_pair."""
     return list(each_pair(path))
 
 
 def each_pair(path: str | Path) -> Iterator[dict[str, str]]:
-    """Yield a pair table's rows; every cell is text, `NA` and `007` included.
+    """Yield the rows of a pair table; every cell is text, even `NA` and `007`.
 
     Raises:
-        InputError: a missing column, an unknown category, an empty text or a row of another length.
+        InputError: a missing column, an unknown category, an empty text, or a row of another length.
     """
-    csv.field_size_limit(2**31 - 1)  # the module's 128 KiB is less than a long unsplit passage
+    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is too little for a long passage that was not split
     with open(path, encoding="utf-8-sig", newline="") as table:
         reader = csv.DictReader(table, delimiter="\t", strict=True, restkey="more")
         try:
             absent = [column for column in PAIR_COLUMNS if column not in (reader.fieldnames or ())]
             if absent:
-                raise InputError(f"{path}, line 1: no column {', '.join(absent)}; they are {', '.join(PAIR_COLUMNS)}.")
+                raise InputError(f"{path}, line 1: no column {', '.join(absent)}; expected {', '.join(PAIR_COLUMNS)}.")
             for row in reader:
                 check_pair(row, path, reader.line_num)
                 yield row
@@ -268,17 +270,17 @@ def each_pair(path: str | Path) -> Iterator[dict[str, str]]:
                 f"{path}, line {reader.reader.line_num}: {error}; make the table again with its script."
             ) from None
         except UnicodeDecodeError:
-            decode(Path(path).read_bytes(), path)  # says at which byte
+            decode(Path(path).read_bytes(), path)  # its error names the byte
             raise
 
 
 def check_pair(row: dict[str, str], path: str | Path, number: int) -> None:
-    """Refuse a row that is cut off, holds an empty text, or is of an unknown category or year."""
+    """Refuse a row that is cut off, has an empty text, or has an unknown category or year."""
     if "more" in row or None in row.values():
-        raise InputError(f"{path}, line {number}: not as many cells as the header; make the table again.")
+        raise InputError(f"{path}, line {number}: not as many cells as in the header; make the table again.")
     if row["category"] not in CATEGORIES:
         category = shortened(row["category"])
-        raise InputError(f"{path}, line {number}: category {category!r} is none of {', '.join(CATEGORIES)}.")
+        raise InputError(f"{path}, line {number}: category {category!r} is not one of {', '.join(CATEGORIES)}.")
     if whole_year(row) is None:
         raise InputError(f"{path}, line {number}: year {shortened(row['year'])!r} is not a whole number; correct it.")
     for column in ("anchor", "positive"):
@@ -295,11 +297,11 @@ def decade_of(year: int) -> int:
 
 
 def write_embeddings(path: str | Path, paper_ids: list[str], chunk_numbers: list[int], vectors: np.ndarray) -> None:
-    """Write one decade's embeddings as Parquet or TSV, by the name's ending, whole or not at all.
+    """Write one decade's embeddings, as Parquet or TSV depending on the ending of path.
 
     Args:
-        paper_ids: one a passage, in metadata order.
-        chunk_numbers: from 0 within a document, in file order.
+        paper_ids: one for each passage, in metadata order.
+        chunk_numbers: one for each passage, from 0 within a document, in file order.
         vectors: float32 or float16, shape (passages, dimensions).
     """
     import pyarrow as pa
@@ -311,7 +313,7 @@ def write_embeddings(path: str | Path, paper_ids: list[str], chunk_numbers: list
     with replacing(path) as beside, open(beside, "wb") as handle:
         if Path(path).suffix == ".tsv":
             columns |= {f"embedding_{i + 1}": pa.array(vectors[:, i].astype("float32")) for i in range(dimensions)}
-            # The original's reader splits at tabs and knows no quotation marks, in the header neither.
+            # The original's reader splits at tabs and does not unquote, not even the header.
             handle.write(("\t".join(columns) + "\n").encode())
             options = arrow_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
             arrow_csv.write_csv(pa.table(columns), handle, options)
@@ -328,10 +330,12 @@ def check_tsv_names(documents: list[Document]) -> None:
 
 
 def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Read one decade's file: paper ids, chunk numbers (int), vectors (float32, passages × dimensions).
+    """Read one decade's file.
 
+    Returns:
+        paperIds, passage numbers (int, (passages,)), vectors (float32, (passages, dimensions)).
     Raises:
-        InputError: not an embedding file, or a vector with NaN or infinity in it.
+        InputError: not an embedding file, or a vector that contains NaN or infinity.
     """
     import numpy as np
     import pyarrow as pa
@@ -358,14 +362,14 @@ def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray
     vectors = vectors.astype(np.float32, copy=False)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
-        raise InputError(f"{path}, row {bad[0]}: the vector holds NaN or infinity; embed this decade again.")
+        raise InputError(f"{path}, row {bad[0]}: the vector contains NaN or infinity; embed this decade again.")
     return paper_ids, chunk_numbers, vectors
 
 
 def read_vectors(file) -> np.ndarray:
-    """Return the column `embedding` of an open Parquet file as float32, passages × dimensions.
+    """Return the column `embedding` of an open Parquet file as float32, (passages, dimensions).
 
-    In batches, straight to where they go: half the memory of reading the column whole, and half the time.
+    Copying it in batches into one array takes half the memory and half the time of reading the whole column.
     """
     import numpy as np
 
@@ -486,38 +490,38 @@ def file_size(path: Path) -> int | None:
 
 
 class DecadeFile:
-    """One decade's file in an embedding folder, and what the manifest says of it (None where there is no manifest)."""
+    """One decade's file in an embedding folder and its entry in the manifest (None if there is no manifest)."""
 
     def __init__(self, path: Path, record: dict | None):
         self.path, self.record = path, record
         if record is not None and path.stat().st_size != record["bytes"]:
-            raise InputError(f"{path} has not the {record['bytes']} bytes of {MANIFEST}; copy or embed it again.")
+            raise InputError(f"{path} does not have the {record['bytes']} bytes of {MANIFEST}; copy or embed it again.")
 
     @functools.cached_property
     def digest(self) -> str:
-        """The file's SHA-256: as the manifest has it, else computed once."""
+        """The file's SHA-256, from the manifest or else computed once."""
         return self.record["sha256"] if self.record is not None else file_digest(self.path)
 
 
 def read_manifest(folder: str | Path) -> dict:
-    """Read an embedding folder's manifest. InputError where it has none, and so is not complete."""
+    """Read an embedding folder's manifest. InputError if there is none: the folder is not complete."""
     path = Path(folder) / MANIFEST
     if not path.exists():
-        raise InputError(f"{path} does not exist: the folder is not complete; run Apply_Tuned_Model.py to its end.")
+        raise InputError(f"{path} does not exist: the folder is not complete; let Apply_Tuned_Model.py finish.")
     return read_json(path)
 
 
 def find_decades(folder: str | Path) -> dict[int, DecadeFile]:
-    """Return the file of each decade, ascending; other files are ignored with a line in the log.
+    """Return the file of each decade, ascending; other files are ignored and logged.
 
-    A folder that Apply_Tuned_Model.py did not make has neither manifest nor records; its files are taken as they are.
+    A folder that Apply_Tuned_Model.py did not write has neither manifest nor records; its files are used as they are.
 
     Raises:
-        InputError: no such folder, none of its files a decade's, one decade twice, or a folder that is not complete.
+        InputError: no such folder, no decade's file in it, two files of one decade, or a folder that is not complete.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; name the one that Apply_Tuned_Model.py wrote.")
+        raise InputError(f"{folder} is not a folder; give the one that Apply_Tuned_Model.py wrote.")
     ours = (folder / MANIFEST).exists() or (folder / DECADE_RECORDS).is_dir()
     records = {record["file"]: record for record in read_manifest(folder)["decades"]} if ours else None
     files, ignored = {}, []
@@ -529,20 +533,20 @@ def find_decades(folder: str | Path) -> dict[int, DecadeFile]:
             continue
         if decade in files:
             raise InputError(
-                f"{folder} holds {files[decade].path.name} and {path.name}; delete the one you do not want."
+                f"{folder} contains {files[decade].path.name} and {path.name}; delete the one you do not want."
             )
         files[decade] = DecadeFile(path, records and records[path.name])
     if ignored:
         log.info("%s: %d other files ignored: %s", folder, len(ignored), first_few(ignored))
     lacking = [name for name, r in (records or {}).items() if r["passages"] and not (folder / name).exists()]
     if lacking or not files:
-        missing = first_few(lacking) or "a decade's file such as 1790.parquet"
+        missing = first_few(lacking) or "any decade's file, such as 1790.parquet"
         raise InputError(f"{folder} lacks {missing}; run Apply_Tuned_Model.py again.")
     return dict(sorted(files.items()))
 
 
 def decade_in(path: Path) -> int | None:
-    """Return the decade whose file this is by its name, None where it is none."""
+    """Return the decade in the name of its file, or None for any other file."""
     if path.suffix not in (".parquet", ".tsv") or not re.fullmatch(r"-?\d+", path.stem) or int(path.stem) % 10:
         return None
     return int(path.stem)
@@ -552,9 +556,9 @@ def read_embedding_folder(folder: str | Path) -> tuple[list[str], np.ndarray, np
     """Read all decades of a complete embedding folder.
 
     Returns:
-        paperIds, passage numbers (int), vectors (float32, passages × dimensions), decades ascending.
+        paperIds, passage numbers (int, (passages,)), vectors (float32, (passages, dimensions)), decades ascending.
     Raises:
-        InputError: the folder has no manifest, lacks a file, or one of them is damaged.
+        InputError: the folder has no manifest or lacks a file, or a file is damaged.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""How a script behaves: errors in one sentence, its log, its flags, whole files or none, and the record of a run."""
+"""How a script behaves: errors in one sentence, the log, common flags, atomic writes, and the record of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from importlib import metadata as installed
 from pathlib import Path
 
-SHOWN = 5  # documents named in a warning before "and n more"
+SHOWN = 5  # names in a warning before "and n more"
 
 log = logging.getLogger("tunedembeddings")
 
@@ -28,15 +28,15 @@ log = logging.getLogger("tunedembeddings")
 
 
 class InputError(Exception):
-    """Bad input. The message is one sentence: the file, line or value, and what to do about it."""
+    """Bad input. The message is one sentence that names the file, line, or value and says what to do."""
 
 
 def command(main):
-    """Decorate a script's main(argv): bad input becomes one sentence and exit status 2, no traceback."""
+    """Decorate a script's main(argv): bad input ends with one sentence and exit status 2, without a traceback."""
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
-        # Only our own lines at INFO: httpx would log one line per paraphrase.
+        # Only our own logger at INFO: httpx would log one line per paraphrase.
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
         log.setLevel(logging.INFO if is_main_process() else logging.ERROR)
         script = Path(sys.modules[main.__module__].__file__ or main.__module__).name
@@ -50,22 +50,22 @@ def command(main):
             if error.filename is None and error.errno is None:
                 raise
             where = f"{error.filename}: " if error.filename else ""
-            print(f"{script}: {where}{error.strerror}; check the path, its permissions and the disk.", file=sys.stderr)
+            print(f"{script}: {where}{error.strerror}; check the path, its permissions, and the disk.", file=sys.stderr)
             return 2
         except KeyboardInterrupt as interrupt:
-            print(f"{script}: interrupted; run the same command again to go on.", file=sys.stderr)
+            print(f"{script}: interrupted; run the same command again to continue.", file=sys.stderr)
             return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
 
     return run
 
 
 def is_main_process() -> bool:
-    """Tell whether this is the only process, or under torchrun the one that writes and reports."""
+    """Tell whether this is the only process or, under torchrun, the one that writes and reports."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def parser(doc: str, example: str) -> argparse.ArgumentParser:
-    """Return an ArgumentParser whose --help is the script's docstring and ends with a command to paste."""
+    """Return an ArgumentParser whose --help shows the script's docstring and ends with a command to paste."""
     return argparse.ArgumentParser(
         description=doc,
         epilog=f"example:\n  {example}",
@@ -75,7 +75,7 @@ def parser(doc: str, example: str) -> argparse.ArgumentParser:
 
 
 def add_corpus_arguments(arguments: argparse.ArgumentParser) -> None:
-    """Add the flags that mean the same in every script that reads the corpus: -t, -r, -s, -e."""
+    """Add the flags shared by all scripts that read the corpus: -t, -r, -s, -e, and --encoding-errors."""
     group = arguments.add_argument_group("corpus")
     add = group.add_argument
     add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId and year")
@@ -86,19 +86,19 @@ def add_corpus_arguments(arguments: argparse.ArgumentParser) -> None:
         "--encoding-errors",
         choices=("strict", "replace"),
         default="strict",
-        help="invalid UTF-8 in a chunk file: stop (strict, the default) or put U+FFFD in its place",
+        help="invalid UTF-8 in a chunk file: stop (strict, the default) or replace it with U+FFFD",
     )
 
 
 def positive_int(text: str) -> int:
-    """Argparse type: a whole number of at least 1."""
+    """Return the whole number of at least 1 that an argument gives (a type for argparse)."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def fraction(text: str) -> float:
-    """Argparse type: a number from 0 to 1."""
+    """Return the number from 0 to 1 that an argument gives (a type for argparse)."""
     try:
         value = float(text)
     except ValueError:
@@ -109,17 +109,17 @@ def fraction(text: str) -> float:
 
 
 def log_settings(args: argparse.Namespace) -> None:
-    """Echo every setting in force, defaults included."""
+    """Log every setting, including defaults."""
     log.info("settings: %s", "  ".join(f"{name}={value}" for name, value in vars(args).items()))
 
 
 def shortened(text: str, most: int = 24) -> str:
-    """Return enough of a cell to find it; in a mistaken file it may be a passage under a restricted licence."""
+    """Return enough of a cell to find it. In a wrong file it may be a passage under a restricted license."""
     return text if len(text) <= most else text[:most] + "…"
 
 
 def first_few(names: list[str]) -> str:
-    """Return the first names of a list, and how many more there are."""
+    """Return the first names of a list and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
@@ -129,10 +129,10 @@ def first_few(names: list[str]) -> str:
 
 @contextmanager
 def replacing(path: str | Path):
-    """Yield a temporary neighbour of path to write to; rename it to path only if all went well."""
+    """Yield a temporary path in the same folder to write to; rename it to path only if nothing fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Host and process in the name: array tasks on several nodes write to one folder.
+    # The name has host and process because array tasks on several nodes write to one folder.
     beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         yield beside
@@ -144,13 +144,13 @@ def replacing(path: str | Path):
 
 
 def write_json(path: str | Path, data: dict) -> None:
-    """Write data as indented JSON, whole or not at all."""
+    """Write data as indented JSON, atomically."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_lines(path: str | Path, lines) -> int:
-    """Write lines, each with its line feed, as UTF-8, whole or not at all; return their number."""
+    """Write lines, each ending in a line feed, as UTF-8, atomically; return their number."""
     written = 0
     with replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as handle:
         for line in lines:
@@ -160,7 +160,7 @@ def write_lines(path: str | Path, lines) -> int:
 
 
 def read_json(path: str | Path) -> dict:
-    """Read a JSON object that a stage wrote. InputError where it is none."""
+    """Read a JSON object that a stage wrote. InputError if it is not valid JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -168,7 +168,7 @@ def read_json(path: str | Path) -> dict:
 
 
 def file_digest(path: str | Path) -> str | None:
-    """Return the SHA-256 of a file in hexadecimal, None where there is no file."""
+    """Return the SHA-256 of a file in hexadecimal, or None if there is no file."""
     if not Path(path).is_file():
         return None
     with open(path, "rb") as handle:
@@ -176,12 +176,12 @@ def file_digest(path: str | Path) -> str | None:
 
 
 def record_path(product: str | Path) -> Path:
-    """Return where the record of a product that is one file lies: <product>.json."""
+    """Return the path of the record of a product that is a single file: <product>.json."""
     return Path(f"{product}.json")
 
 
 def run_record(args: argparse.Namespace, started: float, **facts) -> dict:
-    """Return how a product was made: command, settings, versions, commit, times (UTC, seconds), counts."""
+    """Return how a product was made: command, settings, versions, commit, time (UTC), seconds, and the given facts."""
     packages = ("numpy", "openai", "pandas", "pyarrow", "sentence-transformers", "statsmodels", "torch", "transformers")
     versions = {"python": platform.python_version()}
     for name in packages:
@@ -202,9 +202,9 @@ def run_record(args: argparse.Namespace, started: float, **facts) -> dict:
 
 
 def commit() -> str | None:
-    """Return the git commit of these scripts (with + where files were changed since); None where nothing tells it.
+    """Return the git commit of these scripts, with + if files have changed since; None if it is unknown.
 
-    On a cluster there is no git folder: delta.py leaves a file that says what it sent.
+    A cluster has no git folder. There, delta.py leaves a file with the commit that it sent.
     """
     here = Path(__file__).resolve().parent
     try:

@@ -56,7 +56,7 @@ def test_years_start_inclusive_end_exclusive(tmp_path):
 
 def test_the_same_paper_id_twice_names_both_lines(tmp_path):
     path = metadata(tmp_path, "paperId\tyear\na\t1900\nb\t1900\na\tn.d.\n")
-    with pytest.raises(InputError, match=r"'a' stands on lines 2 and 4"):
+    with pytest.raises(InputError, match=r"'a' is on lines 2 and 4"):
         corpus.read_metadata(path)
 
 

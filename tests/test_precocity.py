@@ -277,7 +277,7 @@ def repeat(ids, numbers, vectors):
     ("change", "complaint"),
     [
         (put(4, 0), "1900.parquet, row 4: the vector of b-1900-1 has length 0; embed this decade again."),
-        (put(5, math.nan), "1900.parquet, row 5: the vector holds NaN or infinity; embed this decade again."),
+        (put(5, math.nan), "1900.parquet, row 5: the vector contains NaN or infinity; embed this decade again."),
         (lambda i, n, v: (i, n, v[:, :5]), "has 6 dimensions and 1900.parquet 5; embed all decades with one model."),
         (repeat, "1900.parquet: rows 3 and 4 are both passage b-1900-0; embed this decade again."),
         (lambda i, n, v: (["a-1895" if d == "a-1901" else d for d in i], n, v), "'a-1895', of 1895 in the metadata"),
@@ -334,11 +334,11 @@ def test_listed_passages_without_embeddings_are_counted(dense, caplog):
     ("prepare", "flags", "complaint"),
     [
         (lambda m: None, ["-s", 2000], "has no document of the years asked for"),
-        (lambda m: shutil.rmtree(m.data), [], "is not a folder; name the one that Apply_Tuned_Model.py wrote"),
-        (lambda m: [p.unlink() for p in m.data.iterdir()], [], "lacks a decade's file"),
+        (lambda m: shutil.rmtree(m.data), [], "is not a folder; give the one that Apply_Tuned_Model.py wrote"),
+        (lambda m: [p.unlink() for p in m.data.iterdir()], [], "lacks any decade's file"),
         (lambda m: (m.data / "decades").mkdir(), [], "the folder is not complete"),
-        (lambda m: m.write(".tsv"), [], "holds 1880.parquet and 1880.tsv; delete the one you do not want"),
-        (lambda m: m.add("a-1900", 1900, []).write(), [], "paperId 'a-1900' stands on lines"),
+        (lambda m: m.write(".tsv"), [], "contains 1880.parquet and 1880.tsv; delete the one you do not want"),
+        (lambda m: m.add("a-1900", 1900, []).write(), [], "paperId 'a-1900' is on lines"),
         (lambda m: None, ["--device", "mps", "--dtype", "float64"], "--device mps"),
         (lambda m: None, ["--exclude-same-author", "--author-column", "writer"], "no column 'writer'"),
     ],
@@ -429,7 +429,7 @@ def test_what_is_refused_touches_nothing_that_is_finished(dense, capsys):
     before = {path: path.read_bytes() for path in dense.out.rglob("*") if path.is_file()}
     assert dense.run("-s", 1900, "-e", 1902) == 2
     assert {path: path.read_bytes() for path in dense.out.rglob("*") if path.is_file()} == before
-    assert "holds NaN or infinity" in capsys.readouterr().err
+    assert "contains NaN or infinity" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
