@@ -97,15 +97,15 @@ def phrases_of(documents: list[Document], chunks: ChunkFolder) -> Phrases:
     """Return the phrases of these documents: about 350 in each passage, 16 bytes each."""
     import numpy as np
 
-    hashes, document, number = [np.empty(0, np.uint64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-    for i, one in enumerate(documents):
-        for n, text in enumerate(chunks.passages(one)):
+    hashes, owners, numbers = [np.empty(0, np.uint64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    for i, document in enumerate(documents):
+        for number, text in enumerate(chunks.passages(document)):
             hashes.append(six_words(text))
-            document.append(np.full(len(hashes[-1]), i, dtype=np.int32))
-            number.append(np.full(len(hashes[-1]), n, dtype=np.int32))
-    hashes, document, number = (np.concatenate(parts) for parts in (hashes, document, number))
+            owners.append(np.full(len(hashes[-1]), i, dtype=np.int32))
+            numbers.append(np.full(len(hashes[-1]), number, dtype=np.int32))
+    hashes, owners, numbers = (np.concatenate(parts) for parts in (hashes, owners, numbers))
     order = np.argsort(hashes, kind="stable")
-    return Phrases([d.paper_id for d in documents], hashes[order], document[order], number[order])
+    return Phrases([document.paper_id for document in documents], hashes[order], owners[order], numbers[order])
 
 
 def shared_phrases(center: Phrases, other: Phrases) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The definition of precocity, word for word in Python loops: what the script is compared with."""
+"""The definition of precocity, word for word in Python loops. Tests compare the script with it."""
 
 from __future__ import annotations
 

