@@ -174,9 +174,7 @@ text_cells = st.text(min_size=1).map(lambda t: t.replace("\0", "").replace("\r",
 
 @given(st.lists(st.tuples(text_cells, text_cells), min_size=1, max_size=5))
 def test_pairs_come_back_exactly_through_pandas_and_our_reader(tmp_path_factory, texts):
-    path = (
-        tmp_path_factory.getbasetemp() / "pairs.tsv"
-    )  # the same file for all examples: a new folder for each takes longer
+    path = tmp_path_factory.getbasetemp() / "pairs.tsv"  # one file for all examples: new folders are slow
     rows = [dict(zip(corpus.PAIR_COLUMNS, ("007", 1900, a, b, "successive"))) for a, b in texts]
     assert corpus.write_pairs(path, rows) == len(texts)
     for read in (

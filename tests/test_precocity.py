@@ -1,4 +1,4 @@
-"""calc_precocity_for_embeddings.py against the definition in Python loops, and every edge case of the contract."""
+"""calc_precocity_for_embeddings.py compared with a definition in Python loops, and every edge case of the contract."""
 
 import json
 import math
@@ -167,7 +167,7 @@ def test_counted_by_hand():
         assert made.write().run("-s", 1900, "-e", 1901) == 0
         most = math.atanh(1 - 1e-9)
         for row in made.table():
-            transience = -most / 2 if row[3] == 1.0 else -most  # ceil(0.1 × 2) = 1: the nearest alone
+            transience = -most / 2 if row[3] == 1.0 else -most  # ceil(0.1 × 2) = 1: only the nearest
             assert row[5] == 20 or row[7:] == (pytest.approx(-transience), 0, pytest.approx(transience), 10, 10)
         assert json.loads((made.out / "manifest.json").read_text())["identical_pairs"] == 10
 
@@ -359,7 +359,7 @@ def test_quotes_without_texts_are_refused(dense, capsys):
 
 
 def test_float32_is_exact_for_passages_nearly_identical(tmp_path):
-    """Where everything is near 1, float32 alone would be off by whole units."""
+    """If all cosines are close to 1, float32 alone would be off by whole units."""
     dice, made = np.random.default_rng(0), Embedded(tmp_path)
     base = dice.normal(size=32)
     for year in range(1889, 1912):
@@ -527,4 +527,4 @@ def test_shared_six_words_exclude_the_passage_and_common_phrases_do_not(dense):
     assert dense.run(*flags) == 0 and times(dense)["1900.tsv"] == before["1900.tsv"]
     assert dense.run(*flags, "--quote-documents", "100") == 0
     counted = [line.count("\t") for line in (dense.out / "quotes/1900.tsv").read_text().splitlines()]
-    assert counted == [1, 45 * 3]  # b-1900 shares the phrase with every passage of other years but those two documents'
+    assert counted == [1, 45 * 3]  # b-1900 shares the phrase with all other years' passages, except b-1910's
