@@ -323,10 +323,10 @@ def write_embeddings(path: str | Path, paper_ids: list[str], chunk_numbers: list
 
 
 def check_tsv_names(documents: list[Document]) -> None:
-    """Refuse quotation marks in paperIds: the original's TSV layout has no way to write them."""
+    """Refuse paperIds with quotation marks, which the original's TSV layout cannot represent."""
     for document in documents:
         if '"' in document.paper_id:
-            raise InputError(f"paperId {document.paper_id!r} can't be written with --format tsv; use parquet.")
+            raise InputError(f"paperId {document.paper_id!r} can't be written with --format tsv; use --format parquet.")
 
 
 def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -383,7 +383,7 @@ def read_vectors(file) -> np.ndarray:
 
 
 class DecadePassages(NamedTuple):
-    """A decade's passages, as three equally long lists in metadata order, then passage order."""
+    """A decade's passages: three lists of equal length, in metadata order, then passage order."""
 
     paper_ids: list[str]
     numbers: list[int]
@@ -406,7 +406,7 @@ def by_decade(documents: list[Document]) -> dict[int, list[Document]]:
 
 
 def read_decade(documents: list[Document], chunks: ChunkFolder) -> DecadePassages:
-    """Return a decade's passages."""
+    """Read the passages of a decade's documents."""
     paper_ids, numbers, texts = [], [], []
     for document in documents:
         passages = chunks.passages(document)
@@ -417,7 +417,7 @@ def read_decade(documents: list[Document], chunks: ChunkFolder) -> DecadePassage
 
 
 def plan_decade(decade: int, documents: list[Document], passages: DecadePassages, settings: dict) -> dict:
-    """Return what the record of a decade will say before it is embedded."""
+    """Return the part of a decade's record that is known before its passages are embedded."""
     with_passages = set(passages.paper_ids)
     return {
         "decade": decade,
@@ -431,12 +431,12 @@ def plan_decade(decade: int, documents: list[Document], passages: DecadePassages
 
 
 def record_of_decade(folder: Path, decade: int) -> Path:
-    """Return where the record of a decade's file lies."""
+    """Return the path of the record of a decade's file."""
     return folder / DECADE_RECORDS / f"{decade}.json"
 
 
 def read_if_there(path: Path) -> dict:
-    """Return a record; an empty one where there is none, or another task has just taken it away."""
+    """Return a record, or an empty one if there is none or another task has just deleted it."""
     try:
         return read_json(path)
     except FileNotFoundError:
@@ -444,18 +444,18 @@ def read_if_there(path: Path) -> dict:
 
 
 def read_records(folder: Path) -> dict[int, dict]:
-    """Return the records of the decades that are done, by decade, ascending."""
+    """Return the records of all finished decades, ascending."""
     records = filter(None, map(read_if_there, (folder / DECADE_RECORDS).glob("*.json")))
     return {record["decade"]: record for record in sorted(records, key=lambda record: record["decade"])}
 
 
 def is_written(folder: Path, planned: dict, record: dict) -> bool:
-    """Tell whether a decade's file is there, made from the planned texts with the planned settings."""
+    """Tell whether a decade's file exists and was made from the planned texts with the planned settings."""
     return planned.items() <= record.items() and file_size(folder / record["file"]) == record["bytes"]
 
 
 def write_decade(folder: Path, record: dict, passages: DecadePassages, vectors: np.ndarray | None) -> None:
-    """Put a decade's file, then its record, in place of what was there; None for a decade without passages."""
+    """Replace a decade's file, then its record; `vectors` is None for a decade without passages."""
     path, target = record_of_decade(folder, record["decade"]), folder / record["file"]
     before = read_if_there(path)
     path.unlink(missing_ok=True)
@@ -469,7 +469,7 @@ def write_decade(folder: Path, record: dict, passages: DecadePassages, vectors: 
 
 
 def manifest_facts(model: str, records: list[dict]) -> dict:
-    """Return what the manifest of an embedding folder tells beside how it was made."""
+    """Return what the manifest of an embedding folder says besides how it was made."""
     oddities = Counter()
     for record in records:
         oddities.update(record["oddities"])
@@ -485,7 +485,7 @@ def manifest_facts(model: str, records: list[dict]) -> dict:
 
 
 def file_size(path: Path) -> int | None:
-    """Return a file's size in bytes, None where there is none."""
+    """Return a file's size in bytes, or None if there is no file."""
     return path.stat().st_size if path.exists() else None
 
 
