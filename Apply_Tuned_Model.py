@@ -22,9 +22,7 @@ from corpus import ChunkFolder, DecadePassages, Document
 from encoder import Encoder, EncoderSettings, model_digest
 from script import InputError, log
 
-EXAMPLE = (
-    "python Apply_Tuned_Model.py -m models/para10/final -s 1790 -e 2030 -o embeddings/para10 -t metadata.tsv -r chunks"
-)
+EXAMPLE = "python Apply_Tuned_Model.py -m models/para10/final -o embeddings/para10 -t metadata.tsv -r chunks"
 
 BATCH_SIZE = 32
 
@@ -103,24 +101,17 @@ def left_to_others(folder: Path, others: dict[int, list[Document]], chunks: Chun
     records = corpus.read_records(folder)
     if not all(settings.items() <= records.get(decade, {}).items() for decade in others):
         return True
-    plans = (
-        corpus.plan_decade(decade, of_it, corpus.read_decade(of_it, chunks), settings)
-        for decade, of_it in others.items()
-    )
-    return not all(corpus.is_written(folder, plan, records[plan["decade"]]) for plan in plans)
+    for decade, documents in others.items():
+        plan = corpus.plan_decade(decade, documents, corpus.read_decade(documents, chunks), settings)
+        if not corpus.is_written(folder, plan, records[decade]):
+            return True
+    return False
 
 
 # ---------------------------------------------------------------- embedding
 
 
-def encoder_settings(args) -> EncoderSettings:
-    """Return which model embeds, and how."""
-    return EncoderSettings(
-        args.modelpath, args.device, args.precision, args.batch_size, args.max_seq_length, args.dtype
-    )
-
-
-def embed_decade(folder: Path, plan: dict, passages: DecadePassages, encoder: Encoder, progress) -> dict:
+def embed_decade(folder: Path, plan: dict, passages: DecadePassages, encoder: Encoder, progress) -> None:
     """Write one decade's file, then its record."""
     target, record = folder / plan["file"], corpus.record_of_decade(folder, plan["decade"])
     before = corpus.read_if_there(record)
@@ -171,9 +162,8 @@ def listed(found: dict[int, dict], args, done) -> list[dict]:
 
 def manifest_stands(folder: Path, args, done) -> bool:
     """Tell whether manifest.json is there and lists what it would list now."""
-    return corpus.read_if_there(folder / corpus.MANIFEST).get("decades") == listed(
-        corpus.read_records(folder), args, done
-    )
+    manifest = corpus.read_if_there(folder / corpus.MANIFEST)
+    return manifest.get("decades") == listed(corpus.read_records(folder), args, done)
 
 
 def write_manifest(folder: Path, args, started: float, done) -> bool:
@@ -223,8 +213,7 @@ def parse_args(argv: list[str] | None = None):
     add("--max-seq-length", type=count, metavar="TOKENS", help="cut passages here (default the model's)")
     add("--check", action="store_true", help="check metadata, chunk files and output folder; embed nothing")
     add("--limit", type=count, metavar="DOCUMENTS", help="a trial: only so many documents")
-    held_out = "a quick look: only the documents that this training.json says were held out"
-    add("--held-out-of", metavar="JSON", help=held_out)
+    add("--held-out-of", metavar="JSON", help="a quick look: only the documents this training.json held out")
     return arguments.parse_args(argv)
 
 
@@ -239,16 +228,14 @@ def main(argv: list[str] | None = None) -> int:
     if not todo:
         log.info("no document of the %ds in %s: nothing to do", args.decade, args.metadatapath)
         return 0
-    folder, settings, chunks = (
-        Path(args.outputpath),
-        settings_of(args),
-        ChunkFolder(args.rootfolder, args.encoding_errors),
-    )
+    folder, settings = Path(args.outputpath), settings_of(args)
+    chunks = ChunkFolder(args.rootfolder, args.encoding_errors)
     check_folder(folder, args, settings)
     if args.check:
         check_chunk_files(args, decades, chunks)
         return 0
-    embed(folder, todo, chunks, Encoder(encoder_settings(args)), settings)
+    how = (args.device, args.precision, args.batch_size, args.max_seq_length, args.dtype)
+    embed(folder, todo, chunks, Encoder(EncoderSettings(args.modelpath, *how)), settings)
     others = {decade: documents for decade, documents in decades.items() if decade not in todo}
     if args.decade is not None and manifest_stands(folder, args, decades):
         log.info("manifest.json is there already and lists all %d decades", len(decades))
