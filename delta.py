@@ -40,6 +40,7 @@ CODE = (
     "LICENSE",
     "requirements.txt",
     "constraints.txt",
+    "settings.mk",
     "config.example.mk",
 )
 # A far end that is gone without a word would be waited for for ever.

@@ -1,8 +1,6 @@
 # The heavy steps on a Slurm cluster, NCSA's Delta by default. Part of the Makefile; the work is done by delta.py here
 # and slurm/jobs.sh there. DELTA= (empty) on the cluster itself. DRY_RUN=1 prints the commands and runs none.
 
-.PHONY: connect setup-delta sync-delta preflight train apply status logs cancel wait pull-model pull-embeddings
-
 # Names on the cluster are those of the job files, whatever they are here; on the cluster itself they are the same.
 FAR_OUTPUT = $(if $(DELTA),output,$(OUTPUT))
 given = $(if $(filter $(1),$(GIVEN)),$(2))
@@ -19,8 +17,7 @@ TRAIN_JOB = $(QUEUE) --sbatch='$(TRAIN_SBATCH)' -- $(call given,BASE_MODEL,--bas
 MODEL = $(if $(filter base,$(TRAIN)),$(BASE_MODEL),$(FAR_OUTPUT)/models/$(TRAIN)/final)
 APPLY_JOB = $(QUEUE) --sbatch='$(APPLY_SBATCH)' -- \
   $(if $(filter TRAIN,$(GIVEN))$(call given_there,OUTPUT,yes),-m $(MODEL) -o $(FAR_OUTPUT)/embeddings/$(TRAIN)) \
-  $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(YEARS) $(CORPUS_FLAGS) $(APPLY_FLAGS) \
-  $(if $(filter base,$(TRAIN)),,$(ADJUST_FLAGS))
+  $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(YEARS) $(CORPUS_FLAGS) $(APPLY_FLAGS)
 
 connect: ## Open the ssh connection that the targets below share: one password, one tap of Duo.
 	@$(AT_DELTA) $(if $(CAMPUS),--campus '$(CAMPUS)') connect

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub's package, which reads it once
@@ -34,3 +37,16 @@ def tiny_encoder(tmp_path_factory) -> Path:
 def server():
     with OpenAIServer() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def warm_python():
+    """Return the command of a Python that has loaded the heavy packages."""
+    command = [sys.executable, str(Path(__file__).with_name("warm_python.py"))]
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # elsewhere a socket's name may get too long
+        words = [*command, f"{folder}/socket"]
+        serving = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert serving.stdout.readline() == "ready\n"
+        yield " ".join(words)
+        serving.kill()
+        serving.wait()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,12 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def make(word_corpus, tiny_encoder, server, tmp_path):
+def make(word_corpus, tiny_encoder, server, tmp_path, request):
     """Return a function that runs make with settings for the tiny corpus; its .config is the settings file."""
+    slow = request.node.get_closest_marker("slow")
+    python = request.getfixturevalue("warm_python") if slow else sys.executable
     config = tmp_path / "tiny.mk"
     config.write_text(
         f"METADATA = {word_corpus.metadata}\nCHUNKS = {word_corpus.chunks}\nOUTPUT = {tmp_path}/output\n"
-        f"BASE_MODEL = {tiny_encoder}\nPYTHON = {sys.executable}\nTRAIN ?= para20\nPARAPHRASE_SET = para20\n"
+        f"BASE_MODEL = {tiny_encoder}\nPYTHON = {python}\nTRAIN ?= para20\nPARAPHRASE_SET = para20\n"
         f"PAIRS_PER_YEAR = 50\nPAIRS_FLAGS = --level-quantile 1\n"
         f"PARAPHRASE_FLAGS = --base-url {server.url} --model tiny --concurrency 1\n"
         "TUNE_FLAGS = --epochs 1 --batch-size 8 --eval-fraction 0.4 --device cpu\nAPPLY_FLAGS = --device cpu\n"
@@ -39,6 +42,17 @@ def make(word_corpus, tiny_encoder, server, tmp_path):
 
     run.config, run.output = config, tmp_path / "output"
     return run
+
+
+SCRIPTS = (
+    "select_training_pairs_final select_training_pairs_no_paraphrase synthetic_data_generator TuneEmbeddings "
+    "Apply_Tuned_Model calc_precocity_for_embeddings report_precocity evaluate_timeline"
+).split()
+
+
+def ran(said: str) -> list[str]:
+    """Return the scripts that make ran, in the order of the pipeline."""
+    return sorted(re.findall(rf"({'|'.join(SCRIPTS)})\.py ", said), key=SCRIPTS.index)
 
 
 @pytest.mark.slow
@@ -91,6 +105,32 @@ def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
 
 
 @pytest.mark.slow
+def test_the_grid_measures_each_variant_and_repeats_nothing(make):
+    words = [f"CONFIG={make.config}", "-o", f"{make.output}/grid", "--seeds", "0", "--variants", "default", "scale-40"]
+
+    def grid():
+        result = subprocess.run(
+            [sys.executable, "benchmarks/tuning_grid.py", *words], cwd=ROOT, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        return result
+
+    _, measured, differences = grid().stdout.strip().split("\n\n")
+    names = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in (measured, differences)]
+    variants = ["nopara", "nopara, centred", "nopara+scale-40", "nopara+scale-40, centred"]
+    of_default, of_scale = "nopara less base, centred", "nopara+scale-40 less base, centred"
+    assert names == [["base", "base, centred", *variants], [of_default, of_scale, "nopara+scale-40 less nopara"]]
+    recipes = [script.read_json(make.output / f"grid/{name}-seed0/training.json")["recipe"] for name in variants[::2]]
+    assert [recipe["scale"] for recipe in recipes] == [20, 40]
+    models = {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
+    assert ".py" not in grid().stderr.replace("tuning_grid.py", "")
+    assert models == {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
+    sets = ("EXPERIMENT_SETS=nopara nopara+scale-40", "EXPERIMENT_SEEDS=0", f"EXPERIMENT={make.output}/grid")
+    changed = make("experiment", *sets, "TUNE_FLAGS_scale-40=--scale 10 --overwrite").stdout
+    assert ran(changed) == ["TuneEmbeddings", "Apply_Tuned_Model", "evaluate_timeline"]
+
+
+@pytest.mark.slow
 def test_a_model_without_paraphrase_needs_no_server(make, server):
     make("apply-local", "TRAIN=nopara")
     assert (make.output / "embeddings/nopara/manifest.json").exists() and server.requests == []
@@ -99,6 +139,30 @@ def test_a_model_without_paraphrase_needs_no_server(make, server):
     assert len((folder / "1900s_docs.tsv").read_text().splitlines()) == 1 + 24 * 48
     assert "24 documents have no value" in (folder / "section.html").read_text()  # ten documents in twenty years
     assert "python" not in make("precocity", "TRAIN=nopara").stdout
+
+
+@pytest.mark.slow
+def test_a_change_reruns_the_stages_it_steers_and_no_other(make, word_corpus, tmp_path):
+    pairs, plain, _, tune, apply, precocity, pictures, report = SCRIPTS
+    (tmp_path / "link").symlink_to(word_corpus.chunks)
+
+    def after(change):
+        make.config.write_text(make.config.read_text() + change + "\n")
+        return ran(make("precocity").stdout + make("report").stdout)
+
+    tuning = "TUNE_FLAGS = --batch-size 8 --eval-fraction 0.4 --device cpu"
+    everything = [pairs, plain, tune, apply, apply, precocity, pictures, report]
+    assert after(f"TRAIN = nopara\nCHUNKS = {tmp_path}/link\n{tuning} --epochs 1 --overwrite") == everything
+    assert after("# a comment") == []
+    assert after('REPORT_FLAGS = --draws 20 --title "Novels, 1900–1960; a reader\'s view"') == [report]
+    assert after("PRECOCITY_REPORT_FLAGS = --fraction 1") == [pictures, report]
+    assert after("PRECOCITY_FLAGS = --dtype float64") == [precocity, pictures, report]
+    assert after("APPLY_FLAGS = --device cpu --batch-size 16") == [apply, apply, precocity, pictures, report]
+    assert after(f"{tuning} --epochs 2 --overwrite") == [tune, apply, precocity, pictures, report]
+    chunk = word_corpus.chunks / "doc05.txt"
+    chunk.write_text(chunk.read_text().replace("w1", "w2"))
+    assert after("# behind a link") == everything
+    assert after("# nothing at all") == []
 
 
 def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
