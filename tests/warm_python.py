@@ -5,12 +5,15 @@ of imports.
 caller's streams, folder and environment, and ends with its exit status. The script itself runs as always.
 """
 
+import atexit
 import gc
 import json
 import os
+import runpy
 import socket
 import sys
 
+STATUS = [1]  # of a script's process at its end: 1 where an exception ends it
 HEAVY = ("sentence_transformers", "datasets", "accelerate", "pandas", "pyarrow.parquet", "statsmodels.api")
 
 
@@ -26,6 +29,8 @@ def call(address: str, words: list[str]) -> int:
 
 def serve(address: str) -> None:
     """Load the packages, say "ready", and answer calls until killed; one process waits for each script."""
+    # Handlers run in reverse order, so this one runs after all others, and saves clearing half a gigabyte away.
+    atexit.register(lambda: (sys.stdout.flush(), sys.stderr.flush(), os._exit(STATUS[0])))
     for name in HEAVY:
         __import__(name)
     gc.freeze()  # or each fork would copy all of it at its first collection
@@ -46,24 +51,26 @@ def answer(line: socket.socket) -> None:
     words, folder, environment = json.load(line.makefile())
     script = os.fork()
     if script == 0:
-        run(words, folder, environment, streams)
-        sys.exit(0)
+        sys.exit(run(words, folder, environment, streams))
     status = os.waitstatus_to_exitcode(os.waitpid(script, 0)[1])
     line.sendall(str(status if status >= 0 else 128 - status).encode())
     os._exit(0)
 
 
 def run(words: list[str], folder: str, environment: dict[str, str], streams: list[int]) -> None:
-    """Run a script as `python script.py …` would: what it raises, exits among it, ends this process."""
-    import runpy
-
+    """Run a script as `python script.py …` would."""
     for standard, stream in enumerate(streams):
         os.dup2(stream, standard)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv, sys.path[0] = words, folder
-    runpy.run_path(words[0], run_name="__main__")
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+        STATUS[0] = 0
+    except SystemExit as stop:
+        STATUS[0] = stop.code or 0
+        raise
 
 
 if __name__ == "__main__":
