@@ -128,7 +128,7 @@ $(OUTPUT)/precocity/%/manifest.json: $(OUTPUT)/embeddings/%/manifest.json calc_p
 	$(PYTHON) calc_precocity_for_embeddings.py -m $(METADATA) -d $(<D) $(YEARS) $(PRECOCITY_FLAGS) -o $(@D)
 
 $(OUTPUT)/precocity/%/section.html: $(OUTPUT)/precocity/%/manifest.json report_precocity.py \
-    $(call code,report precocity) $(METADATA) $(call stamps,section) | $(READY)
+    $(call code,report precocity encoder) $(METADATA) $(call stamps,section) | $(READY)
 	$(PYTHON) report_precocity.py $(@D) -t $(METADATA) $(PRECOCITY_REPORT_FLAGS) -o $(@D)
 
 # ---- 6. report ------------------------------------------------------------------------------------------------------

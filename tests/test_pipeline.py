@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from openai_server import shorten
+from test_layout import FILES, IMPORTS
 
 import corpus
 import script
@@ -139,6 +140,18 @@ def test_a_model_without_paraphrase_needs_no_server(make, server):
     assert len((folder / "1900s_docs.tsv").read_text().splitlines()) == 1 + 24 * 48
     assert "24 documents have no value" in (folder / "section.html").read_text()  # ten documents in twenty years
     assert "python" not in make("precocity", "TRAIN=nopara").stdout
+
+
+def all_imports(module: str) -> set[str]:
+    """Return the project's modules that a module imports, and those that they import."""
+    return IMPORTS[module].union(*(all_imports(other) for other in IMPORTS[module]))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_change_of_any_module_that_a_script_imports_reruns_its_stage(make, script):
+    rules = make("-pn", "settings").stdout
+    prerequisites = re.search(rf"^\S+/\S+: (?:.* )?{script}\.py .*", rules, re.MULTILINE)[0].split()
+    assert {str(FILES[module].relative_to(ROOT)) for module in all_imports(script)} <= set(prerequisites)
 
 
 @pytest.mark.slow
