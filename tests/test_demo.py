@@ -6,6 +6,7 @@ import zipfile
 import build_corpus
 import commons_corpus
 import pytest
+from build_corpus import Cutter
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,13 +25,13 @@ def by_stop(text):
 @given(st.lists(st.integers(1, 30), max_size=30), st.integers(2, 12))
 def test_passages_stay_under_the_limit_and_lose_no_word(lengths, limit):
     text = " ".join(" ".join(f"w{i}x{j}" for j in range(length)) + "." for i, length in enumerate(lengths))
-    found = build_corpus.passages(text, by_stop, words, limit)
+    found = build_corpus.passages(text, Cutter(by_stop, words, limit))
     assert all(0 < words(passage) < limit for passage in found)
     assert " ".join(found).split() == text.split()
 
 
 def test_whole_sentences_share_a_passage_where_they_fit():
-    assert build_corpus.passages("a b. c d. e f g.\nh.", by_stop, words, 6) == ["a b. c d.", "e f g. h."]
+    assert build_corpus.passages("a b. c d. e f g.\nh.", Cutter(by_stop, words, 6)) == ["a b. c d.", "e f g. h."]
 
 
 def test_the_metadata_comes_last(tmp_path):
@@ -44,9 +45,9 @@ def test_the_metadata_comes_last(tmp_path):
         return "one. two."
 
     with pytest.raises(OSError, match="disk"):
-        build_corpus.build(tmp_path, speeches, read, by_stop, words, 9)
+        build_corpus.build(tmp_path, speeches, read, Cutter(by_stop, words, 9))
     assert (tmp_path / "chunks/1790W1.txt").read_text() == "0\tone. two.\n" and not (tmp_path / "metadata.tsv").exists()
-    assert build_corpus.build(tmp_path, speeches, lambda _: "one. two.", by_stop, words, 9) == 2
+    assert build_corpus.build(tmp_path, speeches, lambda _: "one. two.", Cutter(by_stop, words, 9)) == 2
     documents, _ = corpus.read_metadata(tmp_path / "metadata.tsv")
     assert [(d.paper_id, d.year) for d in documents] == [("1790W1", 1790), ("1790W2", 1790)]
 
