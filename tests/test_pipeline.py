@@ -275,7 +275,10 @@ def test_help_lists_the_targets_and_settings_shows_what_is_in_force(make):
     ):
         assert f"  {target} " in listed
     assert make().stdout == listed  # help is the default goal
-    assert "PAIRS_PER_YEAR = 50" in make("settings").stdout
+    shown = make("settings").stdout
+    assert re.search("^PAIRS_PER_YEAR = 50 +# ", shown, re.MULTILINE)
+    example = re.findall(r"^#?([A-Z][A-Z0-9_]+) = ", (ROOT / "config.example.mk").read_text(), re.MULTILINE)
+    assert len(example) > 20 and set(example) <= set(re.findall("^([A-Z0-9_]+) =", shown, re.MULTILINE))
 
 
 def test_what_paraphrasing_costs_and_looks_like_can_be_seen_first(make, server):
