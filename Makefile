@@ -2,8 +2,8 @@
 #
 #   metadata + chunk files → pairs → paraphrased pairs → tuned model → embeddings by decade → precocity, report
 #
-# Each step is a script that you can also run by hand. This file holds their order.
-# Their settings and defaults are in settings.mk; set your own in config.mk (copy config.example.mk), or in a file of
+# Each step is a script that you can also run by hand. This file holds the order of the steps.
+# Settings and their defaults are listed in settings.mk; set your own in config.mk (copy config.example.mk) or in a file of
 # another name: make CONFIG=path …
 
 SHELL := bash

@@ -51,6 +51,7 @@ define newline
 
 endef
 # Rows become words, a · for each blank. GIVEN: what you set yourself; for the rest, job files have values of their own.
+empty :=
 rows := $(subst $(newline), ,$(subst $(empty) ,·,$(value TABLE)))
 cell = $(strip $(subst ·, ,$(word $(1),$(subst |, ,$(row)))))
 define setting # name, stages, default, meaning
