@@ -28,8 +28,9 @@ import corpus
 import script
 from paraphrase import batch
 from paraphrase.asking import Stop, ask, clock, cost_of, dollars, is_openai, money, server_address
-from paraphrase.journal import Journal
-from paraphrase.plan import FLAGGED, Request, plan, wording
+from paraphrase.corrections import keep_corrections
+from paraphrase.journal import BY_HAND, Journal
+from paraphrase.plan import FLAGGED, Request, drawn_with, plan, wording
 from paraphrase.prompts import Prompt, read_prompts
 from script import InputError, log
 
@@ -221,6 +222,7 @@ def finish(args, prompts: dict[str, Prompt], journal: Journal, started: float) -
     rows, counts = result_rows(args, prompts, journal), Counter()
     facts["written"] = corpus.write_pairs(args.output, counted(rows, counts), columns_of(args.datasource))
     facts["counts"] = dict(counts)
+    facts |= {"sha256": script.file_digest(args.output), "drawn": drawn_with(args.seed, prompts)}
     script.write_json(script.record_path(args.output), script.run_record(args, started, **facts))
     told = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items())
     log.info("%d rows in %s: %s", facts["written"], args.output, told)
@@ -232,7 +234,11 @@ def result_rows(args, prompts: dict[str, Prompt], journal: Journal) -> Iterator[
     for _, row, request in plan(args.datasource, args.seed, prompts):
         added = dict.fromkeys(("system_prompt", "temperature", "model"), "")
         entry = journal.paraphrase_of(request, prompts) if request else None
-        if entry:
+        what = "paraphrased" if entry else "kept_without_paraphrase" if request else "passed_through"
+        if entry and entry["model"] == BY_HAND:
+            what = "corrected_by_hand"
+            added = {name: entry[name] for name in added} | {entry["cell"]: entry["text"]}
+        elif entry:
             # The prompt that was drawn for the row; a second step's is told by prompts.toml.
             told = entry | {"system_prompt": request.prompt.name}
             added = {name: "" if told[name] is None else told[name] for name in added} | {request.cell: entry["text"]}
@@ -241,7 +247,6 @@ def result_rows(args, prompts: dict[str, Prompt], journal: Journal) -> Iterator[
             continue
         elif request:
             added[request.cell] = request.source
-        what = "paraphrased" if entry else "kept_without_paraphrase" if request else "passed_through"
         yield what, row | added
 
 
@@ -390,6 +395,12 @@ def main(argv: list[str] | None = None) -> int:
     prompts = read_prompts(args.prompts, args.prompt_set)
     check_paths(args)
     with Journal(Path(f"{args.output}.journal.jsonl"), args.model, args.base_url, read_only=args.dry_run) as journal:
+        if not args.dry_run and args.batch != "status":
+            rows = (
+                (row, request, journal.paraphrase_of(request, prompts) if request else None)
+                for _, row, request in plan(args.datasource, args.seed, prompts)
+            )
+            keep_corrections(Path(args.output), rows, journal, drawn_with(args.seed, prompts))
         counts = survey(args, prompts, journal)
         if args.dry_run:
             show_estimate(counts, journal, args)

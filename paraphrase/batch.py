@@ -31,7 +31,8 @@ from paraphrase.asking import (
     reply_of,
 )
 from paraphrase.journal import Journal
-from paraphrase.plan import Request, call_body, digest_of, plan, wording
+from paraphrase.plan import Request, call_body, plan
+from paraphrase.plan import drawn_with as plan_facts
 from paraphrase.prompts import ACCEPTED, Prompt
 from script import InputError, log
 
@@ -133,10 +134,8 @@ def settings_now(args, journal: Journal) -> dict:
 
 def drawn_with(args, prompts: dict[str, Prompt]) -> dict:
     """Return what the requests of a batch were drawn with: with anything else its answers would fit no row."""
-    words = digest_of(*(f"{name} {wording(prompt)}" for name, prompt in sorted(prompts.items())))
-    return {"where": args.base_url, "asked_model": args.model, "seed": args.seed, "prompt_set": args.prompt_set} | {
-        "prompts": words[:16]
-    }
+    told = {"where": args.base_url, "asked_model": args.model, "prompt_set": args.prompt_set}
+    return told | plan_facts(args.seed, prompts)
 
 
 def settings_of(batch: dict) -> dict:

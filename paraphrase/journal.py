@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from paraphrase.prompts import ACCEPTED, Prompt
 from script import InputError, log
 
 RESERVE = 2**20  # bytes; on a disk that is full they make room for the replies still under way, 64 of 8 KiB and more
+BY_HAND = "corrected by hand"  # stands for the model of such a paraphrase
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -28,6 +30,7 @@ class Journal:
 
     Attributes:
         accepted: key of a request → where the line of its accepted reply begins.
+        corrected: a row's identity → where the line of the paraphrase begins that a person wrote for it.
         rejected: key → why replies of this run's model to it were rejected, in order.
         refused: parameters that this model's server has refused.
         totals: over all runs: replies, accepted, prompt_tokens, completion_tokens, and of this model alone
@@ -42,6 +45,7 @@ class Journal:
     def __init__(self, path: Path, model: str, where: str = "", read_only: bool = False):
         self.path, self.model, self.where = path, model, where
         self.accepted: dict[bytes, int] = {}
+        self.corrected: dict[bytes, int] = {}
         self.rejected: dict[bytes, list[str]] = {}
         self.refused: set[str] = set()
         self.totals, self.writers, self.cost, self.unpriced = Counter(), Counter(), 0.0, 0
@@ -106,8 +110,8 @@ class Journal:
             entry = json.loads(line)
             if "key" in entry:
                 bytes.fromhex(entry["key"]), entry["verdict"], entry["asked_model"]
-            else:
-                entry["event"]
+            elif entry["event"] == "corrected":
+                bytes.fromhex(entry["row"]), entry["cell"], entry["text"]
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{self.path}, line {number}: not a journal entry; mend or remove that line.") from None
         return entry
@@ -115,7 +119,7 @@ class Journal:
     def count(self, entry: dict, offset: int) -> None:
         """Remember what an entry tells: an accepted reply whichever model wrote it, a rejected one as this model's."""
         if "key" not in entry:
-            return self.count_event(entry)
+            return self.count_event(entry, offset)
         key, own = bytes.fromhex(entry["key"]), entry["asked_model"] == self.model
         if entry["verdict"] == ACCEPTED:
             self.accepted[key] = offset
@@ -141,9 +145,11 @@ class Journal:
         self.unpriced += entry.get("cost") is None and "usage" in entry
         self.cost += entry.get("cost") or 0.0
 
-    def count_event(self, entry: dict) -> None:
-        """Remember what is no reply: a parameter that was refused, or a batch's course."""
-        if entry["event"] == "parameter refused":
+    def count_event(self, entry: dict, offset: int) -> None:
+        """Remember what is no reply: a correction, a parameter that was refused, or a batch's course."""
+        if entry["event"] == "corrected":
+            self.corrected[bytes.fromhex(entry["row"])] = offset
+        elif entry["event"] == "parameter refused":
             if entry["asked_model"] == self.model and entry["where"] == self.where:
                 self.refused.add(entry["param"])
         elif entry["event"] == "submitting":
@@ -169,15 +175,23 @@ class Journal:
 
     def reply_to(self, request: Request) -> dict | None:
         """Return the accepted reply's entry, from the disk; None where there is none."""
-        offset = self.accepted.get(bytes.fromhex(request.key))
+        return self.entry_at(self.accepted.get(bytes.fromhex(request.key)))
+
+    def entry_at(self, offset: int | None) -> dict | None:
         if offset is None:
             return None
         with open(self.path, "rb") as lines:
             lines.seek(offset)
             return json.loads(lines.readline())
 
+    def accepted_texts(self) -> Iterator[str]:
+        """Yield the text of every accepted reply."""
+        return (self.entry_at(offset)["text"] for offset in self.accepted.values())
+
     def outstanding(self, request: Request | None, prompts: dict[str, Prompt]) -> Request | None:
         """Return the step of a request that has no accepted reply yet; None where the row has its paraphrase."""
+        if request is not None and bytes.fromhex(request.identity) in self.corrected:
+            return None
         while request is not None:
             if request.prompt.then is None:
                 return None if bytes.fromhex(request.key) in self.accepted else request
@@ -188,7 +202,10 @@ class Journal:
         return None
 
     def paraphrase_of(self, request: Request, prompts: dict[str, Prompt]) -> dict | None:
-        """Return the entry of a row's paraphrase, its last step's; None where a step is outstanding."""
+        """Return the entry of a row's paraphrase, its last step's or a person's; None where a step is outstanding."""
+        corrected = self.entry_at(self.corrected.get(bytes.fromhex(request.identity)))
+        if corrected:
+            return corrected
         entry = self.reply_to(request)
         after = entry and following(request, entry["text"], prompts)
         return self.reply_to(after) if after else entry

@@ -14,6 +14,7 @@ from paraphrase.prompts import Prompt, messages, to_draw
 from script import InputError
 
 FLAGGED = ("single-synthetic", "synthetic-pair")
+IDENTIFYING = ("paperId", "category", "anchor", "positive")  # not the year: a date that was wrong changes no text
 TEMPERATURES = (0.5, 0.7)  # drawn uniformly for each row
 
 
@@ -27,6 +28,7 @@ class Request(NamedTuple):
     prompt: Prompt
     temperature: float
     seed: int
+    identity: str = ""  # hexadecimal digest of the row alone: neither seed nor prompts change it
 
 
 def plan(path: str | Path, seed: int, prompts: dict[str, Prompt]) -> Iterator[tuple[int, dict, Request | None]]:
@@ -48,7 +50,9 @@ def plan(path: str | Path, seed: int, prompts: dict[str, Prompt]) -> Iterator[tu
         cells = "\t".join(row[column] for column in corpus.PAIR_COLUMNS)
         digest = hashlib.blake2b(cells.encode(), digest_size=8).digest()
         seen[digest] += 1  # the same row twice is asked for twice
-        yield number, row, plan_row(row, number, f"{seed}\t{seen[digest]}\t{cells}", prompts)
+        identity = digest_of(seen[digest], *(row[name] for name in IDENTIFYING))[:32]
+        request = plan_row(row, number, f"{seed}\t{seen[digest]}\t{cells}", prompts)
+        yield number, row, request._replace(identity=identity)
 
 
 def plan_row(row: dict[str, str], number: int, identity: str, prompts: dict[str, Prompt]) -> Request:
@@ -79,6 +83,12 @@ def digest_of(*parts) -> str:
 def wording(prompt: Prompt) -> str:
     """Return all that the model is told beside the source."""
     return "\t".join([prompt.system, *(text for example in prompt.examples for text in example)])
+
+
+def drawn_with(seed: int, prompts: dict[str, Prompt]) -> dict:
+    """Return what all requests of a table were drawn with, the prompts as a digest of their words."""
+    words = digest_of(*(f"{name} {wording(prompt)}" for name, prompt in sorted(prompts.items())))
+    return {"seed": seed, "prompts": words[:16]}
 
 
 def following(request: Request, reply: str, prompts: dict[str, Prompt]) -> Request | None:

@@ -1,0 +1,160 @@
+"""What a person changed in the finished table is found before the table is replaced.
+
+In: the table on disk, its record (which holds the digest of what was written), the pair table's rows, the journal.
+Out: each paraphrase that a person corrected goes into the journal, from which every later run takes it, whatever its
+seed and prompts. InputError for a change that can't be kept that way; the table then stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import corpus
+import script
+from paraphrase.journal import BY_HAND, Journal
+from paraphrase.plan import Request
+from script import InputError, log
+
+CELLS = ("anchor", "positive")
+ADDED = frozenset(corpus.PARAPHRASED_COLUMNS) - frozenset(corpus.PAIR_COLUMNS)  # they are the run's own account
+Planned = tuple[dict, Request | None, dict | None]  # a row, its request, the journal's entry of its paraphrase
+MOVE_IT = "Move the table to another name, then run again."
+
+
+class Place(NamedTuple):
+    """A cell of the pair table that may be paraphrased; texts as digests."""
+
+    identity: str  # of the row, as in Request
+    source: bytes
+    text: bytes | None  # what the journal holds for this cell
+    corrected: bool  # by hand, earlier
+
+
+class Expected:
+    """The pair table's rows as they should stand in the finished table, some 300 bytes each; cells as digests."""
+
+    def __init__(self, rows: Iterable[Planned], columns: list[str]):
+        self.columns, self.count = columns, 0
+        self.unchanged: set[bytes] = set()
+        self.places: dict[bytes, list[Place]] = {}
+        self.taken: set[str] = set()
+        for row, request, entry in rows:
+            self.count += 1
+            if request is None:
+                self.unchanged.add(self.rest_of(row, None))
+                continue
+            written = entry.get("cell", request.cell) if entry else None
+            # With another seed, the other cell of a synthetic pair may have been drawn.
+            for cell in CELLS if row["category"] == "synthetic-pair" else (request.cell,):
+                text = digest(entry["text"]) if cell == written else None
+                source = digest(row[cell] if row["category"] == "synthetic-pair" else request.source)
+                place = Place(request.identity, source, text, cell == written and entry["model"] == BY_HAND)
+                self.places.setdefault(self.rest_of(row, cell), []).append(place)
+
+    def rest_of(self, row: dict[str, str], cell: str | None) -> bytes:
+        """Return a digest of a row without the paraphrase and what the generator adds."""
+        rest = [row.get(name, "") for name in self.columns if name != cell and name not in ADDED]
+        return digest("\t".join([cell or "", *rest]))
+
+    def find(self, row: dict[str, str]) -> tuple[str, Place] | None:
+        """Return which cell of which row of the pair table a row of the finished table paraphrases."""
+        for cell in CELLS:
+            for place in self.places.get(self.rest_of(row, cell), ()):
+                if place.identity not in self.taken and row[cell] != corpus.TO_GENERATE:
+                    self.taken.add(place.identity)
+                    return cell, place
+        return None
+
+
+def digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def keep_corrections(table: Path, rows: Iterable[Planned], journal: Journal, drawn: dict) -> None:
+    """Journal the paraphrases that a person corrected in the table since it was written.
+
+    Args:
+        rows: of the pair table.
+        drawn: the record's "drawn", as this run would write it: seed and prompts.
+    Raises:
+        InputError: another change, which replacing the table would destroy.
+    """
+    record = record_of(table)
+    if not table.is_file() or script.file_digest(table) == record.get("sha256"):
+        return
+    first = next(finished_rows(table), dict.fromkeys(corpus.PARAPHRASED_COLUMNS))
+    expected = Expected(rows, sorted(first))
+    found, strange, count = compare(table, expected, journal, record.get("drawn") == drawn)
+    if found:
+        journal.write(found)
+        names = script.first_few([entry["paperId"] for entry in found])
+        log.info("kept %d paraphrase%s corrected by hand in %s (%s)", len(found), "s"[: len(found) - 1], table, names)
+    refuse_the_rest(table, strange, record.get("written", count) - count if expected.count > count else 0)
+
+
+def finished_rows(table: Path) -> Iterator[dict[str, str]]:
+    """Yield the finished table's rows. InputError where it is no pair table any more."""
+    try:
+        yield from corpus.each_pair(table)
+    except InputError as error:
+        raise InputError(f"{error} {MOVE_IT}") from None
+
+
+def record_of(table: Path) -> dict:
+    """Return the table's record; an empty one where there is none that can be read."""
+    try:
+        return script.read_json(script.record_path(table))
+    except (InputError, FileNotFoundError):
+        return {}
+
+
+def compare(
+    table: Path, expected: Expected, journal: Journal, same_draws: bool
+) -> tuple[list[dict], list[tuple[int, str]], int]:
+    """Return journal entries for what was corrected, (number, paperId) of rows that match none, and the rows' number.
+
+    With other draws than the table's, the journal's replies to this run's requests say little of what was written: then
+    any of its replies is taken to be no person's.
+    """
+    replies = set() if same_draws else {digest(text) for text in journal.accepted_texts()}
+    found, strange, count = [], [], 0
+    for count, row in enumerate(finished_rows(table), start=1):
+        if expected.rest_of(row, None) in expected.unchanged:
+            continue
+        match = expected.find(row)
+        if match is None:
+            strange.append((count, row["paperId"]))
+            continue
+        cell, place = match
+        own = {place.text or place.source}
+        if not same_draws and not place.corrected:
+            own |= replies | {place.source}
+        if digest(row[cell]) not in own:
+            found.append(correction(row, cell, place.identity))
+    return found, strange, count
+
+
+def correction(row: dict[str, str], cell: str, identity: str) -> dict:
+    """Return the journal entry of a paraphrase as a person wrote it."""
+    told = {name: row.get(name, "") for name in ("paperId", "system_prompt", "temperature")}
+    entry = {"event": "corrected", "row": identity, "cell": cell, "model": BY_HAND, **told}
+    return entry | {"text": " ".join(row[cell].split())}
+
+
+def refuse_the_rest(table: Path, strange: list[tuple[int, str]], fewer: int) -> None:
+    """InputError where rows of the table match none of the pair table, or rows were deleted."""
+    faults = []
+    if strange:
+        number, paper_id = strange[0]
+        some = "1 row matches" if len(strange) == 1 else f"{len(strange)} rows match"
+        faults.append(f"{some} no row of the pair table (first: row {number}, {paper_id})")
+    if fewer > 0:
+        faults.append(f"it has {fewer} row{'s' * (fewer > 1)} fewer than was written")
+    if faults:
+        raise InputError(
+            f"{table} was changed by hand: {', and '.join(faults)}. Corrected paraphrases are kept in the journal; "
+            f"other changes would be lost. {MOVE_IT}"
+        )
