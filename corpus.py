@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -255,23 +255,28 @@ def each_pair(path: str | Path) -> Iterator[dict[str, str]]:
     Raises:
         InputError: a missing column, an unknown category, an empty text, or a row of another length.
     """
-    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is too little for a long passage that was not split
     with open(path, encoding="utf-8-sig", newline="") as table:
-        reader = csv.DictReader(table, delimiter="\t", strict=True, restkey="more")
-        try:
-            absent = [column for column in PAIR_COLUMNS if column not in (reader.fieldnames or ())]
-            if absent:
-                raise InputError(f"{path}, line 1: no column {', '.join(absent)}; expected {', '.join(PAIR_COLUMNS)}.")
-            for row in reader:
-                check_pair(row, path, reader.line_num)
-                yield row
-        except csv.Error as error:
-            raise InputError(
-                f"{path}, line {reader.reader.line_num}: {error}; make the table again with its script."
-            ) from None
-        except UnicodeDecodeError:
-            decode(Path(path).read_bytes(), path)  # its error names the byte
-            raise
+        yield from pairs_in(table, path)
+
+
+def pairs_in(lines: Iterable[str], path: str | Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a pair table's lines, which keep their line ends; path is for messages."""
+    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is too little for a long passage that was not split
+    reader = csv.DictReader(lines, delimiter="\t", strict=True, restkey="more")
+    try:
+        absent = [column for column in PAIR_COLUMNS if column not in (reader.fieldnames or ())]
+        if absent:
+            raise InputError(f"{path}, line 1: no column {', '.join(absent)}; expected {', '.join(PAIR_COLUMNS)}.")
+        for row in reader:
+            check_pair(row, path, reader.line_num)
+            yield row
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {reader.reader.line_num}: {error}; make the table again with its script."
+        ) from None
+    except UnicodeDecodeError:
+        decode(Path(path).read_bytes(), path)  # its error names the byte
+        raise
 
 
 def check_pair(row: dict[str, str], path: str | Path, number: int) -> None:

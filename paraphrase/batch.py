@@ -1,7 +1,8 @@
 """The same calls through OpenAI's Batch API: half the price, within a day, resumable by the batch's id.
 
-submit uploads what is missing and returns; status shows how far it is; collect journals what came back. Which
-batches are open is in the journal. While one is, nothing else is asked for: no row is paid for twice.
+In: what the survey found to be missing. Out: entries in the journal. submit uploads what is missing and returns;
+status shows how far it is; collect journals what came back. The journal says which batches are open. While one is,
+nothing else is asked for: no row is paid for twice.
 """
 
 from __future__ import annotations
@@ -15,40 +16,28 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from paraphrase.asking import (
-    OVERHEAD_TOKENS,
-    Stop,
-    ask,
-    client_options,
-    cost_of,
-    entry_of,
-    fault_of,
-    fault_of_status,
-    parameter_note,
-    reply_entry,
-    reply_of,
-)
+from paraphrase.asking import OVERHEAD_TOKENS, Effort, ask
+from paraphrase.checks import ACCEPTED
+from paraphrase.entries import cost_of_reply, entry_of, parameter_note, reply_entry
 from paraphrase.journal import Journal
-from paraphrase.plan import Request, call_body, plan
-from paraphrase.plan import drawn_with as plan_facts
-from paraphrase.prompts import ACCEPTED, Prompt
+from paraphrase.plan import Request
+from paraphrase.prices import BATCH_DISCOUNT, cost_of
+from paraphrase.server import Server, Stop, call_body, client_options, fault_of, fault_of_status, reply_of
+from paraphrase.survey import Survey
 from script import InputError, log
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000  # of one batch; the documented limits are 50,000 and 200 MB
 ENDED = ("completed", "failed", "expired", "cancelled")
-DISCOUNT = 0.5
 TOGETHER = 200  # answers journaled with one sync; a collection that is cut off is repeated from the server's files
 MARK = "tunedembeddings"  # the batch's metadata field that holds the submission's nonce
 
 
-def run(args, prompts: dict[str, Prompt], journal: Journal, price, missing: Iterator[Request]) -> int:
+def run(action: str, found: Survey, journal: Journal, server: Server) -> int:
     """Do what --batch says; return the exit status.
-
-    Args:
-        price: dollars per million tokens in and out at the normal rate, or None.
-        missing: requests of rows that lack their paraphrase and have tries left.
 
     Raises:
         InputError: key, quota, address or server are at fault, or a batch is still open.
@@ -56,14 +45,15 @@ def run(args, prompts: dict[str, Prompt], journal: Journal, price, missing: Iter
     import openai
 
     try:
-        with openai.OpenAI(**client_options(args.base_url, args.timeout) | {"max_retries": 5}) as client:
-            if args.batch == "submit":
-                return submit(client, args, prompts, journal, price, missing)
-            return (status if args.batch == "status" else collect)(client, args, prompts, journal, price)
+        options = client_options(server.address, server.timeout)
+        with openai.OpenAI(**options | {"max_retries": 5}) as client:
+            if action == "status":
+                return status(client, journal)
+            return (submit if action == "submit" else collect)(client, found, journal, server)
     except Stop as stop:
         raise InputError(f"{stop} ({len(journal.accepted)} paraphrases are kept.)") from None
     except openai.APIError as error:
-        reason = fault_of(error, {}, args.base_url, args.model).reason
+        reason = fault_of(error, {}, server).reason
         raise InputError(f"{reason.rstrip('.')}; run the same command again later, nothing is lost.") from None
     except OSError as error:  # what the HTTP library raises in the middle of a download is one, or has one inside
         raise InputError(f"a batch's files: {error}; run the same command again later, nothing is lost.") from None
@@ -72,91 +62,108 @@ def run(args, prompts: dict[str, Prompt], journal: Journal, price, missing: Iter
 # ---------------------------------------------------------------- submit
 
 
-def submit(client, args, prompts: dict[str, Prompt], journal: Journal, price, missing: Iterator[Request]) -> int:
+class RequestFile(NamedTuple):
+    """A file of requests, one a line."""
+
+    path: Path
+    requests: int
+    size: int  # bytes
+
+
+def submit(client, found: Survey, journal: Journal, server: Server) -> int:
     """Upload the missing rows, in as many batches as the limits ask for."""
     adopt(client, journal)
     if journal.open_batches():
-        raise InputError(f"batch {journal.open_batches()[0]['batch']} is open; make --batch collect first.")
+        raise InputError(f"batch {journal.open_batches()[0]['batch']} is open; run with --batch collect first.")
     # One row the normal way: a key, model or parameter that is refused shows now, not tomorrow.
+    missing = found.requests(journal)
     first = next(missing, None)
     if first is None:
-        log.info("nothing is missing, or has tries left")
+        log.info("nothing to submit: no row with tries left lacks its paraphrase")
         return 0
-    asyncio.run(ask(iter([first]), 1, journal, prompts, price, args))
-    steps = (journal.outstanding(request, prompts) for request in missing)
-    for number, (path, count, size) in enumerate(request_files(steps, args, journal, price), start=1):
-        log.info("batch %d: %d rows, %.1f MB", number, count, size / 1e6)
-        submit_file(client, path, count, args, journal, drawn_with(args, prompts) | {"price": price})
+    asyncio.run(ask(iter([first]), 1, journal, server, found.effort))
+    steps = (journal.outstanding(request) for request in missing)
+    for number, file in enumerate(request_files(steps, journal, server, found.effort), start=1):
+        log.info("batch %d: %d rows, %.1f MB", number, file.requests, file.size / 1e6)
+        submit_file(client, file, journal, settings_now(found, journal, server))
     rows = sum(batch["requests"] for batch in journal.open_batches())
     if rows:
         log.info("%d rows submitted; later: --batch status, --batch collect", rows)
     return 0
 
 
-def request_files(requests: Iterator[Request], args, journal: Journal, price) -> Iterator[tuple[Path, int, int]]:
-    """Yield files of requests within the limits of a batch, with their numbers of requests and bytes.
+def request_files(steps: Iterator[Request], journal: Journal, server: Server, effort: Effort) -> Iterator[RequestFile]:
+    """Yield files of requests within the limits of a batch.
 
     Ends early where --max-cost would not cover what the batches can cost at most.
     """
-    spent, request = journal.cost, next(requests, None)
-    while request is not None:
-        with tempfile.TemporaryDirectory(dir=Path(args.output).absolute().parent) as folder:
-            path, count = Path(folder, "requests.jsonl"), 0
+    spent, step = journal.cost, next(steps, None)
+    while step is not None:
+        with temporary_folder(journal) as folder:
+            path, count = folder / "requests.jsonl", 0
             with open(path, "wb") as lines:
-                while request is not None and count < MOST_REQUESTS:
-                    line = request_line(request, args, journal)
-                    worst = cost_of(len(line) + OVERHEAD_TOKENS, args.max_tokens, price) * DISCOUNT if price else 0.0
-                    if args.max_cost is not None and spent + worst > args.max_cost:
-                        log.warning("--max-cost %g covers no more rows at their worst price", args.max_cost)
-                        request = None
+                while step is not None and count < MOST_REQUESTS:
+                    line = request_line(step, journal, server)
+                    worst = worst_cost(line, server)
+                    if effort.max_cost is not None and spent + worst > effort.max_cost:
+                        log.warning("--max-cost %g covers no more rows at the highest possible price", effort.max_cost)
+                        step = None
                     elif lines.tell() + len(line) > MOST_BYTES and count:
                         break
                     else:
                         lines.write(line)
                         count, spent = count + 1, spent + worst
-                        request = next(requests, None)
+                        step = next(steps, None)
                 size = lines.tell()
             if count:
-                yield path, count, size
+                yield RequestFile(path, count, size)
 
 
-def request_line(request: Request, args, journal: Journal) -> bytes:
-    body = body_of(request, journal, **settings_now(args, journal))
-    line = {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+@contextmanager
+def temporary_folder(journal: Journal) -> Iterator[Path]:
+    """Yield a folder beside the journal, where there is room for a batch's files."""
+    with tempfile.TemporaryDirectory(dir=journal.path.absolute().parent) as folder:
+        yield Path(folder)
+
+
+def request_line(step: Request, journal: Journal, server: Server) -> bytes:
+    body = body_of(step, journal, server, journal.refused)
+    line = {"custom_id": step.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
     return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def settings_now(args, journal: Journal) -> dict:
-    """Return what a call's body depends on beside its request; it is journaled with the batch."""
-    settings = {"asked_model": args.model, "max_tokens": args.max_tokens, "at_openai": args.at_openai}
-    return settings | {"refused": sorted(journal.refused)}
+def body_of(step: Request, journal: Journal, server: Server, refused) -> dict:
+    return call_body(step, step.seed + journal.tries(step), server, set(refused))
 
 
-def drawn_with(args, prompts: dict[str, Prompt]) -> dict:
-    """Return what the requests of a batch were drawn with: with anything else its answers would fit no row."""
-    told = {"where": args.base_url, "asked_model": args.model, "prompt_set": args.prompt_set}
-    return told | plan_facts(args.seed, prompts)
+def worst_cost(line: bytes, server: Server) -> float:
+    """Return dollars that a request can cost at most: a token is one byte or more, and max_tokens is the rest."""
+    if not server.price:
+        return 0.0
+    return cost_of(len(line) + OVERHEAD_TOKENS, server.max_tokens, server.price) * BATCH_DISCOUNT
 
 
-def settings_of(batch: dict) -> dict:
-    return {name: batch[name] for name in ("asked_model", "max_tokens", "at_openai", "refused")}
+def settings_now(found: Survey, journal: Journal, server: Server) -> dict:
+    """Return what is journaled with a batch: what bodies and draws depend on besides the rows."""
+    settings = {"asked_model": server.model, "max_tokens": server.max_tokens, "at_openai": server.at_openai}
+    return settings | {"refused": sorted(journal.refused)} | drawn_with(found, server) | {"price": server.price}
 
 
-def body_of(request: Request, journal: Journal, asked_model: str, max_tokens: int, at_openai: bool, refused) -> dict:
-    seed = request.seed + journal.tries(request)
-    return call_body(request, asked_model, seed, max_tokens, at_openai, set(refused))
+def drawn_with(found: Survey, server: Server) -> dict:
+    """Return what a batch must be collected with: with anything else its answers would fit no row."""
+    return {"where": server.address, "asked_model": server.model} | found.pairs.draw.facts()
 
 
-def submit_file(client, path: Path, count: int, args, journal: Journal, facts: dict) -> None:
+def submit_file(client, file: RequestFile, journal: Journal, settings: dict) -> None:
     """Upload a file and make a batch of it. What is about to happen is journaled first, so that a crash loses none."""
     import openai
 
-    with open(path, "rb") as handle:
+    with open(file.path, "rb") as handle:
         uploaded = client.files.create(file=handle, purpose="batch")
     nonce = uuid.uuid4().hex
-    sent = settings_now(args, journal) | facts | {"requests": count, "nonce": nonce}
+    sent = settings | {"requests": file.requests, "nonce": nonce}
     journal.write([{"event": "submitting", **sent}])
-    # Not by itself a second time: an answer that was lost on its way doesn't mean that no batch was made.
+    # Never retried by itself: an answer that was lost on its way doesn't mean that no batch was made.
     try:
         made = client.with_options(max_retries=0).batches.create(
             input_file_id=uploaded.id,
@@ -191,7 +198,7 @@ def adopt(client, journal: Journal) -> None:
 # ---------------------------------------------------------------- status, collect
 
 
-def status(client, args, prompts, journal: Journal, price) -> int:
+def status(client, journal: Journal) -> int:
     """Print a line for every open batch."""
     adopt(client, journal)
     for batch in journal.open_batches():
@@ -221,31 +228,37 @@ def line_of(made, batch: dict) -> str:
     return f"{made.id}: {made.status}, {told} of {batch['requests']}, submitted {since}"
 
 
-def collect(client, args, prompts: dict[str, Prompt], journal: Journal, price) -> int:
+def collect(client, found: Survey, journal: Journal, server: Server) -> int:
     """Journal what the ended batches brought; 1 while others go on."""
     adopt(client, journal)
     waiting = 0
     for batch in journal.open_batches():
-        for name, value in drawn_with(args, prompts).items():
-            if batch[name] != value:
-                raise InputError(
-                    f"batch {batch['batch']} was submitted with another {name} ({batch[name]}): collect it with that."
-                )
+        check_drawn(batch, drawn_with(found, server))
         made = find(client, batch)
         log.info("%s", line_of(made, batch))
         if made.status not in ENDED:
             waiting += 1
             continue
         for fault in (made.errors.data if made.errors else None) or ():
-            log.warning("batch %s: %s; submit again, where tokens are the limit with --limit", made.id, fault.code)
-        half = tuple(rate * DISCOUNT for rate in batch["price"]) if batch["price"] else None
-        with answers(client, made, args) as found:
-            counts = keep_answers(found, batch, args, prompts, journal, half)
+            log.warning("batch %s: %s; submit again, with --limit where tokens are the limit", made.id, fault.code)
+        half = tuple(rate * BATCH_DISCOUNT for rate in batch["price"]) if batch["price"] else None
+        asked = replace(server, model=batch["asked_model"], max_tokens=batch["max_tokens"], price=half)
+        with answers(client, made, journal) as came:
+            counts = keep_answers(came, batch, found, journal, asked)
         journal.write([{"event": "collected", "batch": made.id, "status": made.status, **counts}])
         log.info("batch %s: %s", made.id, ", ".join(f"{n} {what}" for what, n in counts.items()) or "nothing came back")
     if waiting:
-        print(f"{waiting} batches are not done yet; make --batch collect again later.", file=sys.stderr)
+        print(f"{waiting} batches are not done yet; run with --batch collect again later.", file=sys.stderr)
     return int(waiting > 0)
+
+
+def check_drawn(batch: dict, now: dict) -> None:
+    """InputError where a batch was submitted with other settings."""
+    for name, value in now.items():
+        if batch[name] != value:
+            raise InputError(
+                f"batch {batch['batch']} was submitted with another {name} ({batch[name]}): collect it with that."
+            )
 
 
 class Answers:
@@ -281,7 +294,7 @@ def custom_id(line: bytes) -> str:
 
 
 def download(client, name: str, path: Path) -> None:
-    """Fetch one file of a batch. OSError where it comes only in part, InputError where the server has it no more."""
+    """Fetch one file of a batch. OSError where only part of it comes, InputError where the server no longer has it."""
     import openai
 
     try:
@@ -289,7 +302,7 @@ def download(client, name: str, path: Path) -> None:
             content.stream_to_file(path)
     except openai.NotFoundError:
         raise InputError(
-            f"the server has deleted the batch's file {name}; delete the batch's lines from the journal."
+            f"the server has deleted the batch's file {name}; delete the batch's lines from the journal to give it up."
         ) from None
     except openai.APIError:
         raise
@@ -298,45 +311,60 @@ def download(client, name: str, path: Path) -> None:
 
 
 @contextmanager
-def answers(client, made, args):
+def answers(client, made, journal: Journal) -> Iterator[Answers]:
     """Download a batch's files, in any order and number that the server gives them; yield their Answers."""
-    found = Answers()
-    with tempfile.TemporaryDirectory(dir=Path(args.output).absolute().parent) as folder:
+    came = Answers()
+    with temporary_folder(journal) as folder:
         # "completed" may come without an output file, all answers being in the error file.
         for name in filter(None, (made.output_file_id, made.error_file_id)):
-            path = Path(folder, name.replace("/", "_"))
+            path = folder / name.replace("/", "_")
             download(client, name, path)
-            found.add(path)
-        yield found
+            came.add(path)
+        yield came
 
 
-def keep_answers(found: Answers, batch: dict, args, prompts, journal: Journal, price) -> dict[str, int]:
-    """Journal every answer; return how many were accepted, rejected, or leave their row for another call."""
-    counts, entries = Counter(), []
-    collected = set(journal.collected.get(batch["batch"], ()))
+class Keeper:
+    """Journals answers of one batch, many with one sync; counts them."""
 
-    def keep(entry: dict | None, at_once: int = TOGETHER) -> None:
+    def __init__(self, batch: dict, journal: Journal):
+        self.batch, self.journal = batch, journal
+        self.counts, self.entries = Counter(), []
+
+    def keep(self, entry: dict | None) -> None:
         if entry:
-            entries.append(entry | {"batch_id": batch["batch"]})
-            counts["accepted" if entry["verdict"] == ACCEPTED else "rejected"] += 1
-        if len(entries) >= at_once:
-            journal.write(entries)
-            entries.clear()
+            self.entries.append(entry | {"batch_id": self.batch["batch"]})
+            self.counts["accepted" if entry["verdict"] == ACCEPTED else "rejected"] += 1
+        if len(self.entries) >= TOGETHER:
+            self.flush()
 
-    for _, _, request in plan(args.datasource, args.seed, prompts):
-        step = journal.outstanding(request, prompts)
-        answer = found.take(step.key) if step and step.key not in collected else None
+    def flush(self) -> None:
+        if self.entries:
+            self.journal.write(self.entries)
+            self.entries.clear()
+
+
+def keep_answers(came: Answers, batch: dict, found: Survey, journal: Journal, asked: Server) -> dict[str, int]:
+    """Journal every answer; return how many were accepted, rejected, or leave their row for another call.
+
+    Args:
+        asked: the settings that the batch was submitted with, at half the price.
+    """
+    keeper = Keeper(batch, journal)
+    collected = set(journal.collected.get(batch["batch"], ()))
+    for _, request in found.pairs.at(found.lacking):
+        step = journal.outstanding(request)
+        answer = came.take(step.key) if step and step.key not in collected else None
         if answer:
-            entry = judge(answer, step, body_of(step, journal, **settings_of(batch)), args, journal, price)
-            keep(entry)
-            counts["to be asked for again"] += entry is None
-    for key in found.places.keys() - collected:
-        keep(orphan(key, found.take(key), batch, price))
-    keep(None, at_once=1 if entries else TOGETHER)
-    return {what: count for what, count in counts.items() if count}
+            entry = judge(answer, step, body_of(step, journal, asked, batch["refused"]), journal, asked)
+            keeper.keep(entry)
+            keeper.counts["to be asked for again"] += entry is None
+    for key in came.places.keys() - collected:
+        keeper.keep(orphan(key, came.take(key), asked))
+    keeper.flush()
+    return {what: count for what, count in keeper.counts.items() if count}
 
 
-def orphan(key: str, answer: dict, batch: dict, price) -> dict | None:
+def orphan(key: str, answer: dict, asked: Server) -> dict | None:
     """Return the journal entry for a paid answer whose row is no longer in the table; None where it wasn't paid."""
     response = answer.get("response") or {}
     if response.get("status_code") != 200:
@@ -349,27 +377,26 @@ def orphan(key: str, answer: dict, batch: dict, price) -> dict | None:
     return {
         "key": key,
         "verdict": "its row is no longer in the table",
-        "asked_model": batch["asked_model"],
+        "asked_model": asked.model,
         "usage": usage,
-        "cost": cost_of(usage["prompt_tokens"], usage["completion_tokens"], price) if price and usage else None,
+        "cost": cost_of_reply(usage, asked),
         "text": reply.text,
     }
 
 
-def judge(answer: dict, request: Request, body: dict, args, journal: Journal, price) -> dict | None:
+def judge(answer: dict, step: Request, body: dict, journal: Journal, asked: Server) -> dict | None:
     """Return the journal entry for one line of a batch's files; None where the row is to be asked for again."""
-    where = args.base_url
     response = answer.get("response") or {}
     if response.get("status_code") == 200:
         try:
-            return reply_entry(request, body, reply_of(response.get("body"), response.get("request_id")), price, where)
+            return reply_entry(step, body, reply_of(response.get("body"), response.get("request_id")), asked)
         except ValueError:
-            return entry_of(request, "no chat completion", body, where)
+            return entry_of(step, "no chat completion", body, asked)
     error = (response.get("body") or {}).get("error") or answer.get("error") or {}
     if not response:  # never started: batch_expired, batch_cancelled
         return None
-    fault = fault_of_status(response["status_code"], error, body, where, body["model"])
+    fault = fault_of_status(response["status_code"], error, body, asked)
     if fault.kind == "parameter" and fault.reason not in journal.refused:
-        log.warning("the server refuses the parameter %s; going on without it", fault.reason)
-        journal.write([parameter_note(fault.reason, body["model"], where)])
-    return entry_of(request, fault.reason, body, where) if fault.kind == "refused" else None
+        log.warning("the server refuses the parameter %s; continuing without it", fault.reason)
+        journal.write([parameter_note(fault.reason, asked)])
+    return entry_of(step, fault.reason, body, asked) if fault.kind == "refused" else None

@@ -8,23 +8,22 @@ seed and prompts. InputError for a change that can't be kept that way; the table
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import corpus
 import script
 from paraphrase.journal import BY_HAND, Journal
-from paraphrase.plan import Request
+from paraphrase.plan import PairTable
 from script import InputError, log
 
 CELLS = ("anchor", "positive")
 ADDED = frozenset(corpus.PARAPHRASED_COLUMNS) - frozenset(corpus.PAIR_COLUMNS)  # they are the run's own account
-Planned = tuple[dict, Request | None, dict | None]  # a row, its request, the journal's entry of its paraphrase
 MOVE_IT = "Move the table to another name, then run again."
 
 
-class Place(NamedTuple):
+class Cell(NamedTuple):
     """A cell of the pair table that may be paraphrased; texts as digests."""
 
     identity: str  # of the row, as in Request
@@ -36,33 +35,34 @@ class Place(NamedTuple):
 class Expected:
     """The pair table's rows as they should stand in the finished table, some 300 bytes each; cells as digests."""
 
-    def __init__(self, rows: Iterable[Planned], columns: list[str]):
+    def __init__(self, pairs: PairTable, columns: list[str], journal: Journal):
         self.columns, self.count = columns, 0
         self.unchanged: set[bytes] = set()
-        self.places: dict[bytes, list[Place]] = {}
+        self.cells: dict[bytes, list[Cell]] = {}
         self.taken: set[str] = set()
-        for row, request, entry in rows:
+        for _, row, request in pairs.rows():
             self.count += 1
             if request is None:
                 self.unchanged.add(self.rest_of(row, None))
                 continue
+            entry = journal.paraphrase_of(request)
             written = entry.get("cell", request.cell) if entry else None
             # With another seed, the other cell of a synthetic pair may have been drawn.
             for cell in CELLS if row["category"] == "synthetic-pair" else (request.cell,):
                 text = digest(entry["text"]) if cell == written else None
                 source = digest(row[cell] if row["category"] == "synthetic-pair" else request.source)
-                place = Place(request.identity, source, text, cell == written and entry["model"] == BY_HAND)
-                self.places.setdefault(self.rest_of(row, cell), []).append(place)
+                cell_of_row = Cell(request.identity, source, text, cell == written and entry["model"] == BY_HAND)
+                self.cells.setdefault(self.rest_of(row, cell), []).append(cell_of_row)
 
     def rest_of(self, row: dict[str, str], cell: str | None) -> bytes:
         """Return a digest of a row without the paraphrase and what the generator adds."""
         rest = [row.get(name, "") for name in self.columns if name != cell and name not in ADDED]
         return digest("\t".join([cell or "", *rest]))
 
-    def find(self, row: dict[str, str]) -> tuple[str, Place] | None:
+    def find(self, row: dict[str, str]) -> tuple[str, Cell] | None:
         """Return which cell of which row of the pair table a row of the finished table paraphrases."""
         for cell in CELLS:
-            for place in self.places.get(self.rest_of(row, cell), ()):
+            for place in self.cells.get(self.rest_of(row, cell), ()):
                 if place.identity not in self.taken and row[cell] != corpus.TO_GENERATE:
                     self.taken.add(place.identity)
                     return cell, place
@@ -73,12 +73,9 @@ def digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def keep_corrections(table: Path, rows: Iterable[Planned], journal: Journal, drawn: dict) -> None:
+def keep_corrections(table: Path, pairs: PairTable, journal: Journal) -> None:
     """Journal the paraphrases that a person corrected in the table since it was written.
 
-    Args:
-        rows: of the pair table.
-        drawn: the record's "drawn", as this run would write it: seed and prompts.
     Raises:
         InputError: another change, which replacing the table would destroy.
     """
@@ -86,12 +83,12 @@ def keep_corrections(table: Path, rows: Iterable[Planned], journal: Journal, dra
     if not table.is_file() or script.file_digest(table) == record.get("sha256"):
         return
     first = next(finished_rows(table), dict.fromkeys(corpus.PARAPHRASED_COLUMNS))
-    expected = Expected(rows, sorted(first))
-    found, strange, count = compare(table, expected, journal, record.get("drawn") == drawn)
+    expected = Expected(pairs, sorted(first), journal)
+    found, strange, count = compare(table, expected, journal, record.get("drawn") == pairs.draw.facts())
     if found:
         journal.write(found)
         names = script.first_few([entry["paperId"] for entry in found])
-        log.info("kept %d paraphrase%s corrected by hand in %s (%s)", len(found), "s"[: len(found) - 1], table, names)
+        log.info("kept %d paraphrase%s corrected by hand in %s (%s)", len(found), "s" * (len(found) > 1), table, names)
     refuse_the_rest(table, strange, record.get("written", count) - count if expected.count > count else 0)
 
 

@@ -1,7 +1,9 @@
 """Every reply ever received for an output, one JSON object a line, on disk before it counts.
 
-The file survives whatever stops a run: a line that was torn is cut off and asked for again, a line that is damaged
-stops the next run. In memory is only where the accepted replies lie, some 200 bytes each.
+In: entries (entries.py, corrections.py, batch.py write them). Out: what is known of a request: its accepted reply, why
+others were rejected, and what all of them cost. The file survives whatever stops a run: a torn last line is cut off and
+asked for again; a damaged line stops the next run with its number. Memory holds only where the accepted replies begin,
+some 200 bytes each.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from paraphrase.checks import ACCEPTED
 from paraphrase.plan import Request, following
-from paraphrase.prompts import ACCEPTED, Prompt
 from script import InputError, log
 
-RESERVE = 2**20  # bytes; on a disk that is full they make room for the replies still under way, 64 of 8 KiB and more
+RESERVE = 2**20  # bytes; when the disk is full they make room for the replies still under way, 64 of 8 KiB and more
 BY_HAND = "corrected by hand"  # stands for the model of such a paraphrase
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -85,11 +87,13 @@ class Journal:
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{self.path} is in use by another run; wait until it ends, or give another -o.") from None
+            raise InputError(
+                f"{self.path} is in use by another run; wait until it ends, or choose another -o."
+            ) from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            log.warning("this file system knows no locks: start no second run on %s", self.path)
+            log.warning("this file system does not support locks; do not start a second run on %s", self.path)
 
     # ---- reading
 
@@ -113,11 +117,11 @@ class Journal:
             elif entry["event"] == "corrected":
                 bytes.fromhex(entry["row"]), entry["cell"], entry["text"]
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{self.path}, line {number}: not a journal entry; mend or remove that line.") from None
+            raise InputError(f"{self.path}, line {number}: not a journal entry; repair or delete that line.") from None
         return entry
 
     def count(self, entry: dict, offset: int) -> None:
-        """Remember what an entry tells: an accepted reply whichever model wrote it, a rejected one as this model's."""
+        """Remember what an entry says: an accepted reply whichever model wrote it, a rejected one as this model's."""
         if "key" not in entry:
             return self.count_event(entry, offset)
         key, own = bytes.fromhex(entry["key"]), entry["asked_model"] == self.model
@@ -188,26 +192,26 @@ class Journal:
         """Yield the text of every accepted reply."""
         return (self.entry_at(offset)["text"] for offset in self.accepted.values())
 
-    def outstanding(self, request: Request | None, prompts: dict[str, Prompt]) -> Request | None:
+    def outstanding(self, request: Request | None) -> Request | None:
         """Return the step of a request that has no accepted reply yet; None where the row has its paraphrase."""
         if request is not None and bytes.fromhex(request.identity) in self.corrected:
             return None
         while request is not None:
-            if request.prompt.then is None:
+            if request.second is None:
                 return None if bytes.fromhex(request.key) in self.accepted else request
             entry = self.reply_to(request)
             if entry is None:
                 return request
-            request = following(request, entry["text"], prompts)
+            request = following(request, entry["text"])
         return None
 
-    def paraphrase_of(self, request: Request, prompts: dict[str, Prompt]) -> dict | None:
+    def paraphrase_of(self, request: Request) -> dict | None:
         """Return the entry of a row's paraphrase, its last step's or a person's; None where a step is outstanding."""
         corrected = self.entry_at(self.corrected.get(bytes.fromhex(request.identity)))
         if corrected:
             return corrected
         entry = self.reply_to(request)
-        after = entry and following(request, entry["text"], prompts)
+        after = entry and following(request, entry["text"])
         return self.reply_to(after) if after else entry
 
     # ---- writing
@@ -247,7 +251,7 @@ class Journal:
 
 
 def is_whole(line: bytes) -> bool:
-    """Tell whether a last line without its end is an entry all the same: what is torn is no JSON object."""
+    """Tell whether a last line without a line feed is a whole entry; a torn one is no JSON object."""
     try:
         return isinstance(json.loads(line), dict)
     except ValueError:

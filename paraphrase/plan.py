@@ -1,16 +1,25 @@
-"""Which cell of which row is to be paraphrased, and how; drawn from the seed and the row before any call."""
+"""Which cell of which row is to be paraphrased, and how: drawn from the seed and the row before any call.
+
+In: the pair table, a seed, a set of prompts. Out: the table's rows in order, each with its Request or None; and the
+requests of chosen rows again, read from where those begin in the file. Never more than one row is held in memory.
+"""
 
 from __future__ import annotations
 
+import codecs
+import csv
 import hashlib
+import os
 import random
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import corpus
-from paraphrase.prompts import Prompt, messages, to_draw
+from paraphrase.prompts import Prompt, to_draw, wording
 from script import InputError
 
 FLAGGED = ("single-synthetic", "synthetic-pair")
@@ -19,7 +28,7 @@ TEMPERATURES = (0.5, 0.7)  # drawn uniformly for each row
 
 
 class Request(NamedTuple):
-    """One text to be had from the model, with everything drawn before the first call."""
+    """One text to ask the model for, with everything drawn before the first call."""
 
     key: str  # hexadecimal digest of the row, what was drawn for it, and the prompt's words
     row: int  # from 0
@@ -28,91 +37,166 @@ class Request(NamedTuple):
     prompt: Prompt
     temperature: float
     seed: int
+    second: Prompt | None = None  # the prompt of a second step, which the reply is given to
     identity: str = ""  # hexadecimal digest of the row alone: neither seed nor prompts change it
 
 
-def plan(path: str | Path, seed: int, prompts: dict[str, Prompt]) -> Iterator[tuple[int, dict, Request | None]]:
-    """Yield each row's number and cells, and the request for a flagged one; one row in memory at a time.
+@dataclass(frozen=True)
+class Draw:
+    """What the requests of a table are drawn with."""
 
-    Raises:
-        InputError: the table is damaged, or a row doesn't say which of its cells to generate.
-    """
-    seen: Counter[bytes] = Counter()
-    for number, row in enumerate(corpus.each_pair(path)):
-        if row["category"] != "single-synthetic" and corpus.TO_GENERATE in (row["anchor"], row["positive"]):
-            raise InputError(
-                f"pair {number + 1} ({row['paperId']}) holds the word {corpus.TO_GENERATE!r} but is {row['category']}; "
-                "make the table again."
-            )
-        if row["category"] not in FLAGGED:
-            yield number, row, None
-            continue
-        cells = "\t".join(row[column] for column in corpus.PAIR_COLUMNS)
-        digest = hashlib.blake2b(cells.encode(), digest_size=8).digest()
-        seen[digest] += 1  # the same row twice is asked for twice
-        identity = digest_of(seen[digest], *(row[name] for name in IDENTIFYING))[:32]
-        request = plan_row(row, number, f"{seed}\t{seen[digest]}\t{cells}", prompts)
-        yield number, row, request._replace(identity=identity)
+    seed: int
+    prompt_set: str
+    prompts: dict[str, Prompt]
+
+    def facts(self) -> dict:
+        """Return this as journal and record keep it, the prompts as a digest of their words."""
+        words = digest_of(*(f"{name} {wording(prompt)}" for name, prompt in sorted(self.prompts.items())))
+        return {"seed": self.seed, "prompt_set": self.prompt_set, "prompts": words[:16]}
+
+    def request(self, row: dict[str, str], number: int, times: int) -> Request:
+        """Draw cell, prompt and temperature for one row.
+
+        Args:
+            times: how often the same row stood in the table up to here; each one is asked for.
+        Raises:
+            InputError: it isn't clear which cell to generate.
+        """
+        identity = f"{self.seed}\t{times}\t{cells_of(row)}"
+        dice = random.Random(f"paraphrase {identity}")
+        cell, source = cell_and_source(row, number, dice)
+        prompt = self.prompts[dice.choice(to_draw(self.prompts))]
+        temperature = round(dice.uniform(*TEMPERATURES), 2)
+        key = digest_of(identity, cell, wording(prompt), temperature)
+        second = self.prompts[prompt.then] if prompt.then else None
+        row_alone = digest_of(times, *(row[name] for name in IDENTIFYING))[:32]
+        return Request(key, number, cell, source, prompt, temperature, dice.randrange(2**31), second, row_alone)
 
 
-def plan_row(row: dict[str, str], number: int, identity: str, prompts: dict[str, Prompt]) -> Request:
-    """Draw cell, prompt and temperature for one row. InputError where it isn't clear which cell to generate."""
-    dice = random.Random(f"paraphrase {identity}")
-    to_generate = [cell for cell in ("anchor", "positive") if row[cell] == corpus.TO_GENERATE]
-    if row["category"] == "single-synthetic":
-        if len(to_generate) != 1:
-            raise InputError(
-                f"pair {number + 1} ({row['paperId']}) is single-synthetic, but {len(to_generate)} of its cells hold "
-                f"the word {corpus.TO_GENERATE!r} instead of one; make the table again."
-            )
-        cell = to_generate[0]
-        source = row["positive" if cell == "anchor" else "anchor"]
-    else:
+def cell_and_source(row: dict[str, str], number: int, dice: random.Random) -> tuple[str, str]:
+    """Return which cell gets the paraphrase, and of which text."""
+    if row["category"] == "synthetic-pair":
         cell = dice.choice(("anchor", "positive"))
-        source = row[cell]
-    prompt = prompts[dice.choice(to_draw(prompts))]
-    temperature = round(dice.uniform(*TEMPERATURES), 2)
-    key = digest_of(identity, cell, wording(prompt), temperature)
-    return Request(key, number, cell, source, prompt, temperature, dice.randrange(2**31))
+        return cell, row[cell]
+    to_generate = [cell for cell in ("anchor", "positive") if row[cell] == corpus.TO_GENERATE]
+    if len(to_generate) != 1:
+        raise InputError(
+            f"pair {number + 1} ({row['paperId']}) is single-synthetic, but {len(to_generate)} of its cells hold "
+            f"the word {corpus.TO_GENERATE!r} instead of one; make the table again."
+        )
+    return to_generate[0], row["positive" if to_generate[0] == "anchor" else "anchor"]
+
+
+def check_word(row: dict[str, str], number: int) -> None:
+    """Refuse the word that stands for a paraphrase in a row that gets none there."""
+    if row["category"] != "single-synthetic" and corpus.TO_GENERATE in (row["anchor"], row["positive"]):
+        raise InputError(
+            f"pair {number + 1} ({row['paperId']}) holds the word {corpus.TO_GENERATE!r} but is {row['category']}; "
+            "make the table again."
+        )
+
+
+def cells_of(row: dict[str, str]) -> str:
+    return "\t".join(row[column] for column in corpus.PAIR_COLUMNS)
 
 
 def digest_of(*parts) -> str:
     return hashlib.sha256("\t".join(map(str, parts)).encode()).hexdigest()
 
 
-def wording(prompt: Prompt) -> str:
-    """Return all that the model is told beside the source."""
-    return "\t".join([prompt.system, *(text for example in prompt.examples for text in example)])
-
-
-def drawn_with(seed: int, prompts: dict[str, Prompt]) -> dict:
-    """Return what all requests of a table were drawn with, the prompts as a digest of their words."""
-    words = digest_of(*(f"{name} {wording(prompt)}" for name, prompt in sorted(prompts.items())))
-    return {"seed": seed, "prompts": words[:16]}
-
-
-def following(request: Request, reply: str, prompts: dict[str, Prompt]) -> Request | None:
+def following(request: Request, reply: str) -> Request | None:
     """Return the request for the second step on an accepted reply; None where its prompt has no other after it."""
-    if request.prompt.then is None:
+    if request.second is None:
         return None
-    prompt = prompts[request.prompt.then]
-    return request._replace(key=digest_of(request.key, wording(prompt), reply), source=reply, prompt=prompt)
+    key = digest_of(request.key, wording(request.second), reply)
+    return request._replace(key=key, source=reply, prompt=request.second, second=None)
 
 
-def call_body(request: Request, model: str, seed: int, most_tokens: int, at_openai: bool, refused: set[str]) -> dict:
-    """Return the parameters of one call, without those that the server has refused.
+class Place(NamedTuple):
+    """Where a flagged row stands in the pair table."""
 
-    Args:
-        most_tokens: of the reply.
-        at_openai: newer models there take no max_tokens, and think first, at five times the price, unless told not to;
-            some other servers know max_tokens only.
-    """
-    caps = ("max_completion_tokens", "max_tokens") if at_openai else ("max_tokens", "max_completion_tokens")
-    cap = next((name for name in caps if name not in refused), None)
-    wanted = {"temperature": request.temperature, "seed": seed}
-    if cap:
-        wanted[cap] = most_tokens
-    if at_openai:
-        wanted["reasoning_effort"] = "none"
-    body = {"model": model, "messages": messages(request.prompt, request.source)}
-    return body | {name: value for name, value in wanted.items() if name not in refused}
+    offset: int  # in bytes; 0 for the first row, which is read with the header
+    number: int  # from 0
+    times: int  # how often the same row stood there up to here
+
+
+class Places:
+    """Places in order, at 24 bytes each."""
+
+    def __init__(self, places: Iterable[Place] = ()):
+        self.numbers = array("Q")
+        for place in places:
+            self.add(place)
+
+    def add(self, place: Place) -> None:
+        self.numbers.extend(place)
+
+    def __len__(self) -> int:
+        return len(self.numbers) // len(Place._fields)
+
+    def __iter__(self) -> Iterator[Place]:
+        numbers = iter(self.numbers)
+        return map(Place, numbers, numbers, numbers)
+
+
+class Lines:
+    """An open table's lines; offset is where the next one begins, in bytes."""
+
+    def __init__(self, table):
+        self.table, self.offset = table, 0
+        self.mark = len(codecs.BOM_UTF8) if table.buffer.peek(3)[:3] == codecs.BOM_UTF8 else 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.offset = self.mark
+        for line in self.table:
+            self.offset += len(line.encode())
+            yield line
+
+
+class PairTable:
+    """The pair table of a run and what is drawn for its flagged rows."""
+
+    def __init__(self, path: str | Path, draw: Draw):
+        self.path, self.draw, self.state = Path(path), draw, None
+        self.columns: tuple[str, ...] = corpus.PAIR_COLUMNS  # the table's own, once its first row was read
+
+    def open(self):
+        """Open the file. InputError where it is no longer the file that this run opened first."""
+        table = open(self.path, encoding="utf-8-sig", newline="")
+        about = os.fstat(table.fileno())
+        state = about.st_ino, about.st_size, about.st_mtime_ns
+        self.state = self.state or state
+        if state != self.state:
+            table.close()
+            raise InputError(f"{self.path} was changed during this run; run again, replies so far are kept.")
+        return table
+
+    def rows(self) -> Iterator[tuple[Place, dict[str, str], Request | None]]:
+        """Yield each row, where it stands, and the request for a flagged one.
+
+        Raises:
+            InputError: the table is damaged, or a row doesn't say which of its cells to generate.
+        """
+        seen: Counter[bytes] = Counter()
+        with self.open() as table:
+            lines, offset = Lines(table), 0
+            for number, row in enumerate(corpus.pairs_in(lines, self.path)):
+                place, offset = Place(offset, number, 0), lines.offset
+                self.columns = tuple(row) if number == 0 else self.columns
+                check_word(row, number)
+                if row["category"] not in FLAGGED:
+                    yield place, row, None
+                    continue
+                digest = hashlib.blake2b(cells_of(row).encode(), digest_size=8).digest()
+                seen[digest] += 1
+                place = place._replace(times=seen[digest])
+                yield place, row, self.draw.request(row, number, place.times)
+
+    def at(self, places: Iterable[Place]) -> Iterator[tuple[dict[str, str], Request]]:
+        """Yield rows and requests at these places, which `rows` gave."""
+        with self.open() as table:
+            for place in places:
+                table.seek(place.offset)
+                names = self.columns if place.offset else None
+                row = next(csv.DictReader(table, names, delimiter="\t", strict=True))
+                yield row, self.draw.request(row, place.number, place.times)

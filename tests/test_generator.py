@@ -17,9 +17,10 @@ from openai_server import completion, refusal, shorten
 import corpus
 import script
 import synthetic_data_generator as generator
-from paraphrase import asking
-from paraphrase.plan import Request, call_body
+from paraphrase import asking, progress
+from paraphrase.plan import Request
 from paraphrase.prompts import read_prompts
+from paraphrase.server import OPENAI, Server, call_body, client_options
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = "one two three four five six seven eight nine ten " * 5
@@ -225,7 +226,7 @@ def test_a_refused_parameter_is_left_out_and_never_reported_as_applied(table, se
         (403, refusal("no"), "refuses the key (HTTP 403)"),
         (404, refusal("no model"), "has no model 'm' (HTTP 404)"),
         (429, refusal("pay", code="insufficient_quota", type="insufficient_quota"), "quota is used up"),
-        (200, "<html>portal</html>", "answers with a page"),
+        (200, "<html>portal</html>", "answers with a page instead of a completion"),
     ],
 )
 def test_faults_of_every_call_stop_the_run_and_keep_what_there_is(
@@ -347,9 +348,9 @@ def test_a_dry_run_counts_estimates_and_calls_nobody(table, capsys, monkeypatch)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     status, told = dry_run(table, capsys)
     assert status == 0 and [path.name for path in table.parent.iterdir()] == ["pairs.tsv"]
-    assert told["successive"] == "2, as they are" and told["random-pair"] == "1, as they are"
+    assert told["successive"] == "2, left as they are" and told["random-pair"] == "1, left as they are"
     assert told["single-synthetic"] == "12, to be paraphrased" and told["synthetic-pair"] == "8, to be paraphrased"
-    assert told["calls"] == "20 with gpt-6-luna" and told["paraphrases that are there"] == "0 of 20 rows"
+    assert told["calls"] == "20 with gpt-6-luna" and told["paraphrases so far"] == "0 of 20 rows"
     assert told["tokens"].endswith("2,600 out (4 characters a token, 130 tokens a reply, none rejected)")
     assert "at $0.10 in and $0.50 out a million" in told["price"] and "with --batch submit" in told["price"]
     assert told["model's shutdown date"].startswith("not announced (2026-")
@@ -368,7 +369,7 @@ def test_a_dry_run_goes_by_what_came_so_far(table, server, capsys):
     more = [row | {"paperId": f"more{i}"} for i, row in enumerate(rows)]
     corpus.write_pairs(table, rows + more)
     told = dry_run(table, capsys, "--model", "m", "--base-url", server.url, "--price", "1/2")[1]
-    assert told["paraphrases that are there"] == "20 of 40 rows" and told["calls"] == "20 with m"
+    assert told["paraphrases so far"] == "20 of 40 rows" and told["calls"] == "20 with m"
     assert "100 out (as with the 20 replies so far, rejected ones included)" in told["tokens"]
     assert told["time at --concurrency 16"].endswith("(as so far)") and len(server.requests) == FLAGGED
 
@@ -424,17 +425,15 @@ def test_the_originals_credentials_file_serves_openai_and_no_other_server(table,
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "credentials.txt").write_text("org-1\nsk-file\n")
-    options = asking.client_options(asking.OPENAI, 5)
-    assert (
-        options["api_key"] == "sk-file" and options["organization"] == "org-1" and options["base_url"] == asking.OPENAI
-    )
-    assert asking.client_options("http://127.0.0.1:9/v1", 5)["api_key"] == "none"
+    options = client_options(OPENAI, 5)
+    assert options["api_key"] == "sk-file" and options["organization"] == "org-1" and options["base_url"] == OPENAI
+    assert client_options("http://127.0.0.1:9/v1", 5)["api_key"] == "none"
     monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
-    assert asking.client_options(asking.OPENAI, 5)["api_key"] == "sk-env"
+    assert client_options(OPENAI, 5)["api_key"] == "sk-env"
     monkeypatch.delenv("OPENAI_API_KEY")
     (tmp_path / "credentials.txt").write_text("sk-file\n")
     with pytest.raises(script.InputError, match="two lines, organization and key") as caught:
-        asking.client_options(asking.OPENAI, 5)
+        client_options(OPENAI, 5)
     assert "sk-file" not in str(caught.value)
 
 
@@ -455,10 +454,11 @@ def test_a_server_without_a_list_of_models_serves_as_well(table, server, listing
 def test_openai_is_asked_as_its_models_need_it_and_others_as_they_do():
     prompt = read_prompts(generator.PROMPTS, "scholarly")["condense-2-3"]
     request = Request("00", 0, "anchor", "text", prompt, 0.6, 1)
-    there, elsewhere = (call_body(request, "m", 1, 768, at_openai, set()) for at_openai in (True, False))
+    servers = [Server(address, "m", max_tokens=768) for address in (OPENAI, "http://127.0.0.1:9/v1")]
+    there, elsewhere = (call_body(request, 1, server, set()) for server in servers)
     assert there["max_completion_tokens"] == 768 and there["reasoning_effort"] == "none" and "max_tokens" not in there
     assert elsewhere["max_tokens"] == 768 and "reasoning_effort" not in elsewhere
-    left = call_body(request, "m", 1, 768, True, {"temperature", "max_completion_tokens", "reasoning_effort"})
+    left = call_body(request, 1, servers[0], {"temperature", "max_completion_tokens", "reasoning_effort"})
     assert left["max_tokens"] == 768 and not {"temperature", "reasoning_effort"} & left.keys()
 
 
@@ -495,7 +495,7 @@ def test_prompts_of_ones_own(table, server, tmp_path, capsys):
 
 
 def test_a_line_of_progress_and_a_summary(table, server, caplog, monkeypatch):
-    monkeypatch.setattr(asking, "LINE_EVERY", 0.05)
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.05)
     bad = iter(["Sure, here.", SAME := "- a list.\n- of two."])
     lock = threading.Lock()
 

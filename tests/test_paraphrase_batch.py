@@ -46,7 +46,7 @@ def test_submit_status_collect(table, server, capsys):  # noqa: F811
     assert run(table, server, "--batch", "status")[0] == 0
     assert f"{name}: in_progress, 0 done, 0 failed of 19, submitted" in capsys.readouterr().out
     assert run(table, server, "--batch", "collect") == (1, None)
-    assert "not done yet; make --batch collect again later" in capsys.readouterr().err
+    assert "not done yet; run with --batch collect again later" in capsys.readouterr().err
     server.end(name)
     status, rows = run(table, server, "--batch", "collect", *PRICED)
     assert status == 0 and len(rows) == 23 and len(server.requests) == 1
@@ -75,7 +75,7 @@ def test_the_result_is_the_same_as_by_single_calls(table, server, tmp_path):  # 
 def test_while_a_batch_is_open_no_row_is_asked_for_another_way(table, server, capsys):  # noqa: F811
     name = submitted(table, server)
     assert run(table, server) == (2, None) and run(table, server, "--model", "other") == (2, None)
-    assert "make --batch collect first" in capsys.readouterr().err
+    assert "run with --batch collect first" in capsys.readouterr().err
     assert run(table, server, "--batch", "submit") == (2, None)
     assert f"batch {name} is open" in capsys.readouterr().err
     assert len(server.requests) == 1 and len(server.batches) == 1
@@ -84,7 +84,7 @@ def test_while_a_batch_is_open_no_row_is_asked_for_another_way(table, server, ca
 def test_a_preview_asks_for_no_row_that_is_in_a_batch(table, server, capsys):  # noqa: F811
     submitted(table, server)
     assert run(table, server, "--preview", "5") == (2, None) and len(server.requests) == 1
-    assert "make --batch collect first" in capsys.readouterr().err
+    assert "run with --batch collect first" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", [["--seed", "1"], ["--prompt-set", "fiction"], ["--model", "other"]])
@@ -190,7 +190,7 @@ def test_bad_replies_are_rejected_and_a_refused_parameter_is_left_out_next_time(
 def test_a_batch_that_fails_at_validation_gives_its_rows_back(table, server, caplog):  # noqa: F811
     server.fail(submitted(table, server), "token_limit_exceeded")
     assert run(table, server, "--batch", "collect") == (1, None)
-    assert "token_limit_exceeded; submit again, where tokens are the limit with --limit" in caplog.text
+    assert "token_limit_exceeded; submit again, with --limit where tokens are the limit" in caplog.text
     name = submitted(table, server, "--limit", "5")
     assert len(server.lines_of(server.batches[name])) == 4
 

@@ -178,7 +178,7 @@ def test_a_long_wait_is_kept_to_and_a_very_long_one_stops_the_run(table, server,
     (table.parent / "paraphrased.tsv.journal.jsonl").unlink()
     server.reply = lambda request: Answer(429, refusal("later"), (("Retry-After", "7200"),))
     assert run(table, server)[0] == 2
-    assert "asks to wait 120 minutes; run again then" in capsys.readouterr().err
+    assert "asks to wait 120 minutes; run again after that" in capsys.readouterr().err
 
 
 def test_limits_told_in_headers_are_kept_to(tmp_path, server):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import script
 from paraphrase import prompts
-from paraphrase.prompts import Prompt, clean, count_sentences, read_prompts, verdict_on
+from paraphrase.checks import clean, count_sentences, verdict_on
+from paraphrase.prompts import Prompt, read_prompts
 
 FILE = Path(__file__).resolve().parents[1] / "prompts.toml"
 SOURCE = " ".join(f"word{i}" for i in range(60)) + "."

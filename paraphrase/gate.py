@@ -1,0 +1,97 @@
+"""How many calls run at once: as many as the user, the server and --max-cost allow.
+
+In: the worst cost of a call that wants to start, and the headers of every answer. Out: leave to start, or a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from paraphrase.journal import Journal
+from paraphrase.server import Stop, seconds_of
+
+
+class Gate:
+    """Lets calls start.
+
+    Args:
+        most: calls at once.
+        max_cost: dollars for all replies of the journal and the calls under way; None for no limit.
+    """
+
+    def __init__(self, most: int, max_cost: float | None, journal: Journal):
+        self.most, self.allowed, self.under_way = most, float(most), 0
+        self.closed_until = self.last_cut = 0.0  # monotonic seconds
+        self.max_cost, self.reserved, self.lost, self.journal = max_cost, 0.0, 0.0, journal
+        self.waiting: list[asyncio.Future] = []
+        self.stopped = False
+
+    async def enter(self, worst_cost: float) -> bool:
+        """Wait until a call may start; return False where none may any more. Stop where the money doesn't reach."""
+        while not self.stopped:
+            pause = self.closed_until - time.monotonic()
+            if pause > 0:
+                await self.change(pause)
+            elif not self.affords(worst_cost) and self.under_way == 0:
+                raise Stop(f"--max-cost {self.max_cost:g} is reached; raise it to go on.")
+            elif self.under_way < max(1, int(self.allowed)) and self.affords(worst_cost):
+                self.under_way += 1
+                self.reserved += worst_cost
+                return True
+            else:
+                await self.change()
+        return False
+
+    def leave(self, worst_cost: float) -> None:
+        self.under_way -= 1
+        self.reserved -= worst_cost
+        self.wake()
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.wake()
+
+    def affords(self, worst_cost: float) -> bool:
+        """Tell whether a call fits into --max-cost even if it and all others under way cost as much as they can."""
+        return self.max_cost is None or self.journal.cost + self.lost + self.reserved + worst_cost <= self.max_cost
+
+    async def change(self, seconds: float | None = None) -> None:
+        """Return when a call ended or all is to stop, after so many seconds at the latest."""
+        waiter = asyncio.get_running_loop().create_future()
+        self.waiting.append(waiter)
+        await asyncio.wait([waiter], timeout=seconds)
+
+    def wake(self) -> None:
+        for waiter in self.waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.waiting.clear()
+
+    def close(self, seconds: float) -> None:
+        """Let no call start for so long."""
+        self.closed_until = max(self.closed_until, time.monotonic() + seconds)
+
+    def too_many(self, started: float, seconds: float) -> None:
+        """Halve the calls at once, but only once for all that were under way together; pause."""
+        if started > self.last_cut:
+            self.last_cut = time.monotonic()
+            self.allowed = max(1.0, min(self.allowed, self.under_way) / 2)
+        self.close(seconds)
+
+    def answered(self, headers, tokens: int) -> None:
+        """Slowly let more through, but no more than what the server's headers say is left.
+
+        Args:
+            tokens: that a call takes.
+        """
+        self.allowed = min(self.most, self.allowed + 1 / self.allowed)
+        for kind, need in (("requests", 1), ("tokens", max(1, tokens))):
+            told = [headers.get(f"x-ratelimit-{what}-{kind}") for what in ("remaining", "limit", "reset")]
+            with contextlib.suppress(TypeError, ValueError):
+                remaining, limit, reset = float(told[0]), float(told[1]), seconds_of(told[2])
+                if limit > 0 <= remaining < limit:
+                    self.allowed = max(1.0, min(self.allowed, self.under_way + remaining / need))
+                    if remaining < need:  # refilled evenly: so long until it is enough for a call
+                        self.close((need - remaining) * reset / (limit - remaining))

@@ -1,0 +1,247 @@
+"""The server: its address, the key, the body of a call, and what its answers and errors mean.
+
+In: settings, a Request, an HTTP answer or an exception of the openai package. Out: what opens a client, the parameters
+of a call, a Reply, or a Fault that says whether to stop, try again, slow down or leave a parameter out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from paraphrase.plan import Request
+from paraphrase.prices import Price
+from paraphrase.prompts import messages
+from script import InputError, log
+
+OPENAI = "https://api.openai.com/v1"
+CREDENTIALS = "credentials.txt"  # the original's: organization, then key, a line each
+
+CUT_OFF, NO_REPLY, TOO_LATE = "connection broken", "a page or half a reply", "no answer in time"
+NOT_TAKEN = re.compile(
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed|forbidden|invalid param",
+    re.IGNORECASE,
+)
+TOO_LONG = re.compile(r"too (large|long)|context (length|window)|maximum context", re.IGNORECASE)
+QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+
+
+class Stop(Exception):
+    """A fault that every further call would meet too. The message is one sentence with the remedy."""
+
+
+# ---------------------------------------------------------------- address and key
+
+
+@dataclass(frozen=True)
+class Server:
+    """Which model is asked, where and how."""
+
+    address: str
+    model: str
+    timeout: float = 300  # seconds for one reply
+    max_tokens: int = 768  # of a reply; five long sentences stay under 300
+    price: Price | None = None  # None where it isn't known
+
+    @property
+    def at_openai(self) -> bool:
+        return is_openai(self.address)
+
+
+def server_address(asked: str | None) -> str:
+    """Return --base-url, OPENAI_BASE_URL or OpenAI's own address. InputError where it holds a password or query."""
+    address = asked or os.environ.get("OPENAI_BASE_URL") or OPENAI
+    parts = urlsplit(address)
+    if "@" in parts.netloc or parts.query:
+        raise InputError(f"the address of {parts.hostname} holds a name or key; put the key into OPENAI_API_KEY.")
+    return address
+
+
+def is_openai(address: str) -> bool:
+    return (urlsplit(address).hostname or "").endswith("api.openai.com")  # eu.api.openai.com too
+
+
+def client_options(address: str, timeout: float) -> dict:
+    """Return what opens a client: address, key and organization.
+
+    The key is OPENAI_API_KEY, or else, for OpenAI's own server alone, the second line of credentials.txt.
+
+    Raises:
+        InputError: no key for OpenAI's server, or something that can't be a key.
+    """
+    key, organization = os.environ.get("OPENAI_API_KEY", "").strip(), None
+    if not key and is_openai(address) and Path(CREDENTIALS).is_file():
+        lines = Path(CREDENTIALS).read_text(encoding="utf-8").split()
+        if len(lines) != 2:
+            raise InputError(f"{CREDENTIALS} must hold two lines, organization and key; or set OPENAI_API_KEY.")
+        organization, key = lines
+    if not key and is_openai(address):
+        raise InputError("no key: set OPENAI_API_KEY, or name a server of your own with --base-url.")
+    if not key.isascii():
+        raise InputError("OPENAI_API_KEY contains characters that are not ASCII; paste the key itself.")
+    # Faults are judged below; the package would try five more times for an account without money.
+    options = {"api_key": key or "none", "max_retries": 0, "timeout": timeout, "organization": organization}
+    return options | {"base_url": address}
+
+
+async def check_model(client, server: Server) -> None:
+    """Look the model up in the server's list: stop where key or address are wrong, warn of an announced shutdown.
+
+    Costs nothing. A server without such a list, or without one for this key, is used all the same.
+    """
+    import openai
+
+    try:
+        listed = await client.with_options(max_retries=2, timeout=20).models.list()
+        found = {item.id: item for item in listed.data or ()}.get(server.model)
+    except openai.AuthenticationError as error:
+        raise Stop(fault_of(error, {}, server).reason) from None
+    except (openai.APITimeoutError, openai.APIStatusError):
+        return
+    except openai.APIConnectionError:
+        raise Stop(no_server(server.address)) from None
+    except (openai.APIError, ValueError, AttributeError):  # not what a list of models looks like
+        return
+    ends = getattr(found, "shutdown_date", None)
+    if ends:
+        log.warning("%s will be shut down on %s; finish before that, or with another model", server.model, ends)
+
+
+def no_server(address: str) -> str:
+    return f"no server answers at {address}; start it, or check --base-url and the network."
+
+
+# ---------------------------------------------------------------- a call and its reply
+
+
+def call_body(request: Request, seed: int, server: Server, refused: set[str]) -> dict:
+    """Return the parameters of one call, without those that the server has refused.
+
+    OpenAI's newer models don't take max_tokens, and think first, at five times the price, unless told not to; some
+    other servers know max_tokens only.
+    """
+    caps = ("max_completion_tokens", "max_tokens") if server.at_openai else ("max_tokens", "max_completion_tokens")
+    cap = next((name for name in caps if name not in refused), None)
+    wanted = {"temperature": request.temperature, "seed": seed}
+    if cap:
+        wanted[cap] = server.max_tokens
+    if server.at_openai:
+        wanted["reasoning_effort"] = "none"
+    body = {"model": server.model, "messages": messages(request.prompt, request.source)}
+    return body | {name: value for name, value in wanted.items() if name not in refused}
+
+
+class Reply(NamedTuple):
+    """What counts of a chat completion."""
+
+    text: str
+    finish_reason: str | None
+    refused: bool
+    model: str | None
+    usage: dict | None
+    request_id: str | None
+
+
+def reply_of(body, request_id: str | None) -> Reply:
+    """Read a completion's JSON, whatever a server has left out of it. ValueError where it is no completion at all."""
+    if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
+        raise ValueError("no chat completion")
+    choice = dict_of(body["choices"][0] if body["choices"] else None)
+    message, usage = dict_of(choice.get("message")), dict_of(body.get("usage"))
+    content = message.get("content")
+    if isinstance(content, list):  # in parts
+        content = "".join(str(dict_of(part).get("text") or "") for part in content)
+    tokens = {name: n for name in ("prompt_tokens", "completion_tokens") if isinstance(n := usage.get(name), int)}
+    whole = {**usage, **tokens, "total_tokens": sum(tokens.values())} if len(tokens) == 2 else None
+    text = content if isinstance(content, str) else ""
+    return Reply(text, choice.get("finish_reason"), bool(message.get("refusal")), body.get("model"), whole, request_id)
+
+
+def dict_of(value) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+# ---------------------------------------------------------------- faults
+
+
+class Fault(NamedTuple):
+    """What a failed call means: "stop" all, "refused" row, try "again", leave out a "parameter", "slow" down."""
+
+    kind: str
+    reason: str
+    seconds: float | None = None  # the server asks us to wait
+
+
+def fault_of(error: Exception, body: dict, server: Server) -> Fault:
+    """Judge an exception of the openai package. Its own text is never shown: it may quote key or passage."""
+    import openai
+
+    if isinstance(error, openai.APITimeoutError):
+        return Fault("again", TOO_LATE)
+    if isinstance(error, openai.APIConnectionError):
+        return Fault("again", CUT_OFF)
+    if not isinstance(error, openai.APIStatusError):
+        return Fault("again", NO_REPLY)
+    told = {"code": error.code, "type": error.type, "param": error.param, "message": str(error.message)}
+    fault = fault_of_status(error.status_code, told, body, server)
+    return fault._replace(seconds=asked_to_wait(error.response.headers))
+
+
+def fault_of_status(status: int, told: dict, body: dict, server: Server) -> Fault:
+    """Judge an HTTP status and the fields of an error object."""
+    codes = {told.get("code"), told.get("type")}
+    if status == 402 or codes & QUOTA:
+        return Fault("stop", "the account's quota is used up; raise it or wait, then run again.")
+    if status in (401, 403):
+        return Fault("stop", f"{server.address} refuses the key (HTTP {status}); set OPENAI_API_KEY to a valid one.")
+    if status == 404 or "model_not_found" in codes:
+        missing = f"{server.address} has no model {server.model!r} (HTTP {status})"
+        return Fault("stop", f"{missing}; name one with --model, or check --base-url.")
+    if status == 429:
+        return Fault("slow", "too many requests")
+    if status in (408, 409, 425) or status >= 500:
+        return Fault("again", f"HTTP {status}")
+    parameter = refused_parameter(told, body)
+    if parameter:
+        return Fault("parameter", parameter)
+    return Fault("refused", f"refused by the server: {told.get('code') or f'HTTP {status}'}")
+
+
+def refused_parameter(told: dict, body: dict) -> str | None:
+    """Return which of the call's parameters the server doesn't take; None where the error is about something else."""
+    message = told.get("message") or ""
+    if not NOT_TAKEN.search(f"{told.get('code')} {message}") or TOO_LONG.search(message):
+        return None
+    dispensable = body.keys() - {"model", "messages"}
+    if told.get("param") in dispensable:
+        return told["param"]
+    # Servers other than OpenAI's name it in the message alone.
+    named = [name for name in dispensable if re.search(rf"\b{name}\b", message)]
+    return named[0] if len(named) == 1 and not told.get("param") else None
+
+
+def asked_to_wait(headers) -> float | None:
+    """Return the seconds that Retry-After gives, in any of its three forms; None where there are none."""
+    with contextlib.suppress(TypeError, ValueError):
+        return float(headers.get("retry-after-ms")) / 1000
+    with contextlib.suppress(TypeError, ValueError):
+        return float(headers.get("retry-after"))
+    with contextlib.suppress(TypeError, ValueError):
+        moment = email.utils.parsedate_to_datetime(headers.get("retry-after"))
+        return max(0.0, moment.timestamp() - time.time())
+    return None
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a duration as OpenAI's headers write it: 6m0s, 1.5s, 120ms, or a plain number."""
+    if re.fullmatch(r"[\d.]+", text):
+        return float(text)
+    units = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|h|m|s)", text))
