@@ -3,14 +3,11 @@
 import contextlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
+import generator_process
 import pytest
 from openai_server import completion, refusal, shorten
 
@@ -22,7 +19,6 @@ from paraphrase.plan import Request
 from paraphrase.prompts import read_prompts
 from paraphrase.server import OPENAI, Server, call_body, client_options
 
-ROOT = Path(__file__).resolve().parents[1]
 LONG = "one two three four five six seven eight nine ten " * 5
 
 
@@ -115,12 +111,11 @@ def test_limit_asks_for_so_many_and_says_that_work_is_left(table, server, capsys
 def test_a_killed_run_goes_on_where_it_was(table, server):
     server.reply = lambda request: (time.sleep(0.05), shorten(request))[1]
     output = table.parent / "paraphrased.tsv"
-    command = [sys.executable, "synthetic_data_generator.py", "-d", table, "-o", output, "--base-url", server.url]
-    running = subprocess.Popen([*command, "--concurrency", "2"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    running = generator_process.start(table, output, server.url, "--concurrency", "2")
     while len(server.requests) < 8:
         time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running.kill()
+    running.join()
     kept = len(journal_of(table))
     assert 4 <= kept < FLAGGED and not output.exists()
     server.requests.clear()

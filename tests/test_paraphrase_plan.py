@@ -1,0 +1,63 @@
+"""The plan: rows read again by their place in the file are the rows that a pass through the table gave."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import corpus
+from paraphrase.plan import Draw, PairTable, Places
+from paraphrase.prompts import read_prompts
+from script import InputError
+
+PROMPTS = read_prompts(Path(__file__).resolve().parents[1] / "prompts.toml", "fiction")
+CELL = st.text(st.sampled_from("ab é“日\t\n\r\"'\u2028\ufeff"), min_size=1, max_size=12).map(lambda text: f"x{text}")
+
+
+def flagged(path):
+    """Return the requests of a pass through the table, and the table and places to read them again."""
+    pairs, places = PairTable(path, Draw(0, "fiction", PROMPTS)), Places()
+    requests = []
+    for place, row, request in pairs.rows():
+        if request:
+            places.add(place)
+            requests.append((row, request))
+    return requests, pairs, places
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.tuples(CELL, CELL, st.sampled_from(corpus.CATEGORIES)), min_size=1, max_size=8),
+    mark=st.booleans(),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    times=st.integers(1, 2),
+)
+def test_any_row_is_found_again_at_its_place(tmp_path_factory, rows, mark, end, quoting, times):
+    path = tmp_path_factory.mktemp("plan") / "pairs.tsv"
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator=end, quoting=quoting)
+    writer.writerow((*corpus.PAIR_COLUMNS, "own"))
+    for anchor, positive, category in rows * times:
+        positive = "generate" if category == "single-synthetic" else positive
+        writer.writerow(("d1", 1900, anchor, positive, category, "é"))
+        text.write(end * (category == "synthetic-pair"))  # an empty line
+    path.write_bytes(b"\xef\xbb\xbf" * mark + text.getvalue().encode())
+    requests, pairs, places = flagged(path)
+    assert len({request.key for _, request in requests}) == len(requests) == len(places)
+    assert list(pairs.at(places)) == requests
+    assert list(pairs.at(list(places)[::-1])) == requests[::-1]
+
+
+def test_a_table_that_is_replaced_during_a_run_is_refused(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    rows = [dict(zip(corpus.PAIR_COLUMNS, ("d", 1900, f"a{i}", "generate", "single-synthetic"))) for i in range(3)]
+    corpus.write_pairs(path, rows)
+    _, pairs, places = flagged(path)
+    corpus.write_pairs(path, rows)
+    for again in (pairs.at(places), pairs.rows()):
+        with pytest.raises(InputError, match="was changed during this run; run again"):
+            list(again)
