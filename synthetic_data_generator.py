@@ -62,52 +62,45 @@ def positive_number(text: str) -> float:
 
 def parse_args(argv: list[str] | None = None):
     arguments = script.parser(__doc__, EXAMPLE)
-    arguments.add_argument("-d", "--datasource", required=True, metavar="TSV", help="pair table with flagged rows")
-    arguments.add_argument(
-        "-o", "--output", default="training_pairs_paraphrased.tsv", metavar="TSV", help="(default %(default)s)"
-    )
-    arguments.add_argument("--rejects", metavar="TSV", help="(default <output>.rejects.tsv)")
-    look = arguments.add_argument_group("look first, or pay half").add_mutually_exclusive_group()
-    look.add_argument("--dry-run", action="store_true", help="show calls, price and time of a run; make no call")
-    look.add_argument(
-        "--preview", type=script.positive_int, metavar="ROWS", help="show this many paraphrases beside their sources"
-    )
-    look.add_argument(
-        "--batch",
-        choices=("submit", "status", "collect"),
-        help="use OpenAI's Batch API (half the price, within a day): submit, later collect",
-    )
-    server = arguments.add_argument_group("server")
-    add = server.add_argument
-    add("--model", default=MODEL, help="(default %(default)s)")
-    add("--base-url", metavar="URL", help="another OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1")
-    add("--concurrency", type=script.positive_int, default=16, help="most calls at a time (default %(default)s)")
-    add("--timeout", type=positive_number, default=300, metavar="SECONDS", help="for one reply (default %(default)s)")
-    add("--max-tokens", type=script.positive_int, default=Server.max_tokens, help="of a reply (default %(default)s)")
-    add("--max-cost", type=positive_number, metavar="DOLLARS", help="most that all runs for this output may cost")
-    add("--price", type=dollars_a_million, metavar="IN/OUT", help="dollars per million tokens, if not known here")
-    choice = arguments.add_argument_group("choice")
-    add = choice.add_argument
-    add("--prompts", default=PROMPTS, metavar="FILE", help="(default prompts.toml, beside the script)")
-    add(
-        "--prompt-set",
-        default="scholarly",
-        metavar="NAME",
-        help="set in that file: scholarly (default), fiction, yours",
-    )
-    add("--seed", type=int, default=0, help="draws cells, prompts and temperatures (default %(default)s)")
-    add("--tries", type=script.positive_int, default=3, help="rejected replies allowed per row (default %(default)s)")
-    add(
-        "--accept-rejects",
-        choices=("drop", "keep-original"),
-        help="rows out of tries: leave them out, or write the passage itself (in a single-synthetic row, twice)",
-    )
-    add(
-        "--limit", type=script.positive_int, metavar="ROWS", help="ask for this many rows; exit with 1 if more are left"
-    )
+    add, output = arguments.add_argument, "training_pairs_paraphrased.tsv"
+    add("-d", "--datasource", required=True, metavar="TSV", help="pair table with flagged rows")
+    add("-o", "--output", default=output, metavar="TSV", help="finished table (default %(default)s)")
+    add("--rejects", metavar="TSV", help="list of rejected replies (default <output>.rejects.tsv)")
+    add_look_arguments(arguments.add_argument_group("preview and batch").add_mutually_exclusive_group())
+    add_server_arguments(arguments.add_argument_group("server"))
+    add_choice_arguments(arguments.add_argument_group("choices"))
     args = arguments.parse_args(argv)
     args.rejects = args.rejects or f"{args.output}.rejects.tsv"
     return args
+
+
+def add_look_arguments(group) -> None:
+    add, actions = group.add_argument, ("submit", "status", "collect")
+    add("--dry-run", action="store_true", help="show calls, price and time of a run; make no call")
+    add("--preview", type=script.positive_int, metavar="ROWS", help="show this many paraphrases beside their sources")
+    add("--batch", choices=actions, help="OpenAI's Batch API, half the price, within a day: submit, later collect")
+
+
+def add_server_arguments(group) -> None:
+    add, count = group.add_argument, script.positive_int
+    add("--model", default=MODEL, help="model to ask (default %(default)s)")
+    add("--base-url", metavar="URL", help="another OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1")
+    add("--concurrency", type=count, default=16, help="most calls at a time (default %(default)s)")
+    add("--timeout", type=positive_number, default=300, metavar="SECONDS", help="for a reply (default %(default)s)")
+    add("--max-tokens", type=count, default=Server.max_tokens, help="longest reply (default %(default)s)")
+    add("--max-cost", type=positive_number, metavar="DOLLARS", help="most that all runs for this output may cost")
+    add("--price", type=dollars_a_million, metavar="IN/OUT", help="dollars per million tokens, if not known here")
+
+
+def add_choice_arguments(group) -> None:
+    add, count, instead = group.add_argument, script.positive_int, ("drop", "keep-original")
+    add("--prompts", default=PROMPTS, metavar="FILE", help="prompt sets (default prompts.toml, beside the script)")
+    add("--prompt-set", default="scholarly", metavar="NAME", help="scholarly (default), fiction, or one of your own")
+    add("--seed", type=int, default=0, help="draws cells, prompts and temperatures (default %(default)s)")
+    add("--tries", type=count, default=3, help="rejected replies allowed per row (default %(default)s)")
+    text = "rows out of tries: leave out, or write the passage itself (in a single-synthetic row, twice)"
+    add("--accept-rejects", choices=instead, help=text)
+    add("--limit", type=count, metavar="ROWS", help="ask for this many rows; exit with 1 if more are left")
 
 
 def check_paths(args) -> None:
@@ -193,7 +186,9 @@ def main(argv: list[str] | None = None) -> int:
         missing = found.counts["missing"]
         log.info("%d rows to be paraphrased, %d of them to be asked for", found.counts["flagged"], missing)
         if not args.batch and (journal.open_batches() or journal.submitting):
-            raise InputError("rows are in a batch; run with --batch collect first, so that none is paid for twice.")
+            raise InputError(
+                "some rows are in a batch; run with --batch collect first, so that none is paid for twice."
+            )
         if args.preview:
             return show_preview(found, journal, server)
         if args.batch:

@@ -40,11 +40,11 @@ from paraphrase.server import (
 )
 from script import log
 
-RETRIES = 5  # of a call that met a passing fault; with FIRST_PAUSE doubled each time a quarter of a minute
+RETRIES = 5  # of a call that met a passing fault; with FIRST_PAUSE doubled each time, that is a quarter of a minute
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
-LONGEST_WAIT = 3600  # seconds a server may ask us to wait; and for so long it may refuse every call as too many
-BARREN = 10  # rows in a row, besides those under way, without any text: a fault of all rows
-DEAD = 3  # rows in succession that no attempt brought any answer for: the server is gone, not a row at fault
+LONGEST_WAIT = 3600  # seconds that a server may ask us to wait, or refuse every call as too many
+BARREN = 10  # consecutive rows, besides those under way, without any text: no row's own fault
+DEAD = 3  # consecutive rows without any answer to any attempt: the server is gone
 OVERHEAD_TOKENS = 50  # of a call besides the texts: roles, separators
 
 
@@ -76,7 +76,7 @@ class Asker:
         self.interrupted: signal.Signals | None = None
 
     async def run(self, requests: Iterator[Request]) -> None:
-        """Ask for all requests. Where all is to stop, calls under way still end and their replies are journaled.
+        """Ask for all requests. On a stop, calls under way still end and their replies are journaled.
 
         Raises:
             Stop: a fault that every call would meet. OSError: the journal can't be written.
@@ -100,13 +100,13 @@ class Asker:
             raise self.fault
 
     async def paraphrase(self, request: Request) -> None:
-        """Ask for each step of a row until it is accepted or the tries, those of earlier runs too, are used up."""
+        """Ask for each step of a row until one reply is accepted or the tries, earlier runs' included, are used up."""
         while step := self.journal.outstanding(request):
             if self.journal.tries(step) >= self.effort.tries or not await self.have(step):
                 return
 
     async def have(self, request: Request) -> bool:
-        """Get one reply and journal it; return False where none came. Passing faults are waited out."""
+        """Get one reply and journal it; return False where none came. Passing faults are retried."""
         faults = Counter()
         while await self.gate.enter(worst := self.worst_cost(request)):
             body, started = self.body(request), time.monotonic()
@@ -146,7 +146,7 @@ class Asker:
         started = time.monotonic()
         try:
             # chat.completions.create would do the same, but takes a third longer to copy and check what is sent.
-            async with asyncio.timeout(self.server.timeout):  # the package's own is for each piece of a reply
+            async with asyncio.timeout(self.server.timeout):  # the package's own timeout is for each piece of a reply
                 response = await self.client.post("/chat/completions", body=body, cast_to=httpx.Response)
             reply = reply_of(response.json(), response.headers.get("x-request-id"))
         except ValueError:  # a page, or cut off on its way
@@ -186,13 +186,13 @@ class Asker:
     async def journal_reply(self, request: Request, body: dict, reply: Reply, seconds: float) -> None:
         """Judge a reply and put it on disk."""
         entry = reply_entry(request, body, reply, self.server)
-        if self.server.price and entry["cost"] is None:  # the server doesn't tell
+        if self.server.price and entry["cost"] is None:  # the server doesn't say
             entry["cost"] = self.worst_cost(request)
         self.barren = 0 if entry["text"] else self.barren + 1
         await self.keep(entry | {"seconds": round(seconds, 2)})
 
     async def journal_refusal(self, request: Request, body: dict, fault: Fault) -> None:
-        """Keep that the server refuses this row, as a try that was rejected. It costs nothing."""
+        """Journal that the server refuses this row, as a rejected try. It costs nothing."""
         self.barren += 1
         await self.keep(entry_of(request, fault.reason, body, self.server))
 
@@ -209,13 +209,13 @@ class Asker:
             await self.journal.append(parameter_note(parameter, self.server))
 
     def slow_down(self, started: float, fault: Fault, attempt: int) -> None:
-        """Start fewer calls, later. Stop where nothing came through for an hour."""
+        """Start fewer calls, and later. Stop where nothing has come through for an hour."""
         if time.monotonic() - self.last_answer > LONGEST_WAIT:
             raise Stop(f"{self.server.address} has refused every call for an hour (too many requests); try later.")
         self.gate.too_many(started, max(fault.seconds or 0.0, pause_after(min(attempt, RETRIES))))
 
     async def pause(self, fault: Fault, attempt: int) -> None:
-        """Wait before this row's next attempt; where the server asks for a wait, let all others wait as well."""
+        """Wait before this row's next attempt; if the server asks for a pause, hold back all other calls, too."""
         if fault.seconds is not None:
             self.gate.close(fault.seconds)
         end = time.monotonic() + pause_after(attempt)
@@ -223,7 +223,7 @@ class Asker:
             await self.gate.change(left)
 
     async def give_up(self, request: Request, body: dict, fault: Fault) -> bool:
-        """Journal that a row got no reply, as a try; the next run asks again. Stop where the fault is no row's own."""
+        """Journal that a row got no reply, as a try; the next run asks again. Stop where the server is at fault."""
         self.unanswered += 1
         if self.unanswered >= DEAD and fault.reason == NO_REPLY:
             raise Stop(f"{self.server.address} answers with a page instead of a completion; check --base-url.")
@@ -241,16 +241,17 @@ class Asker:
             )
 
     def interrupt(self, number: signal.Signals) -> None:
-        """On a signal start no more calls; on a second one drop those under way too."""
+        """On a signal, start no more calls; on a second one, drop those under way, too."""
         if self.interrupted:
             os._exit(128 + number)
         self.interrupted = number
-        log.warning("interrupted: waiting for %d replies under way (again to drop them)", self.gate.under_way)
+        under_way = self.gate.under_way
+        log.warning("interrupted: waiting for %d replies under way (interrupt again to drop them)", under_way)
         self.gate.stop()
 
 
 def pause_after(attempt: int) -> float:
-    """Return the seconds before another attempt, doubled each time, up to half less by chance so that calls spread."""
+    """Return the seconds before another attempt: doubled each time, then cut by up to half at random to spread calls."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1)
 
 

@@ -32,7 +32,7 @@ from script import InputError, log
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000  # of one batch; the documented limits are 50,000 and 200 MB
 ENDED = ("completed", "failed", "expired", "cancelled")
-TOGETHER = 200  # answers journaled with one sync; a collection that is cut off is repeated from the server's files
+TOGETHER = 200  # answers journaled with one sync; an interrupted collection is repeated from the server's files
 MARK = "tunedembeddings"  # the batch's metadata field that holds the submission's nonce
 
 
@@ -71,7 +71,7 @@ class RequestFile(NamedTuple):
 
 
 def submit(client, found: Survey, journal: Journal, server: Server) -> int:
-    """Upload the missing rows, in as many batches as the limits ask for."""
+    """Upload the missing rows, in as many batches as the limits require."""
     adopt(client, journal)
     if journal.open_batches():
         raise InputError(f"batch {journal.open_batches()[0]['batch']} is open; run with --batch collect first.")
@@ -155,7 +155,7 @@ def drawn_with(found: Survey, server: Server) -> dict:
 
 
 def submit_file(client, file: RequestFile, journal: Journal, settings: dict) -> None:
-    """Upload a file and make a batch of it. What is about to happen is journaled first, so that a crash loses none."""
+    """Upload a file and make a batch of it. The intention is journaled first, so that a crash loses no batch."""
     import openai
 
     with open(file.path, "rb") as handle:
@@ -172,7 +172,7 @@ def submit_file(client, file: RequestFile, journal: Journal, settings: dict) -> 
             metadata={MARK: nonce},
         )
     except openai.APIStatusError as error:
-        if error.status_code < 500:  # surely none was made
+        if error.status_code < 500:  # certainly none was made
             journal.write([{"event": "not submitted", "nonce": nonce}])
         raise
     journal.write([{"event": "submitted", "batch": made.id, "input_file": uploaded.id, **sent}])
@@ -180,17 +180,19 @@ def submit_file(client, file: RequestFile, journal: Journal, settings: dict) -> 
 
 
 def adopt(client, journal: Journal) -> None:
-    """Settle submissions that were cut off: the server knows whether their batch was made."""
+    """Settle interrupted submissions: the server knows whether their batch was made."""
     if not journal.submitting:
         return
     other = next((sent["where"] for sent in journal.submitting.values() if sent["where"] != journal.where), None)
     if other:
-        raise InputError(f"a submission to {other} was cut off; settle it there first, with --batch status.")
+        raise InputError(
+            f"a submission to {other} was interrupted; settle it first: --batch status with that --base-url."
+        )
     for made in client.batches.list():
         sent = journal.submitting.get((made.metadata or {}).get(MARK, ""))
         if sent:
             journal.write([{**sent, "event": "submitted", "batch": made.id}])
-            log.info("batch %s was made by a submission that was cut off", made.id)
+            log.info("batch %s was made by an interrupted submission", made.id)
     for nonce in list(journal.submitting):
         journal.write([{"event": "not submitted", "nonce": nonce}])
 
@@ -209,14 +211,14 @@ def status(client, journal: Journal) -> int:
 
 
 def find(client, batch: dict):
-    """Return what the server knows of a batch. InputError where it doesn't know it."""
+    """Return what the server knows of a batch. InputError where it has none of that id."""
     import openai
 
     try:
         return client.batches.retrieve(batch["batch"])
     except openai.NotFoundError:
         raise InputError(
-            f"the server knows no batch {batch['batch']} under this key; use the key it was submitted with, or delete "
+            f"the server has no batch {batch['batch']} under this key; use the key it was submitted with, or delete "
             "its lines from the journal to give it up."
         ) from None
 
@@ -229,7 +231,7 @@ def line_of(made, batch: dict) -> str:
 
 
 def collect(client, found: Survey, journal: Journal, server: Server) -> int:
-    """Journal what the ended batches brought; 1 while others go on."""
+    """Journal the answers of ended batches; return 1 while others go on."""
     adopt(client, journal)
     waiting = 0
     for batch in journal.open_batches():
@@ -312,7 +314,7 @@ def download(client, name: str, path: Path) -> None:
 
 @contextmanager
 def answers(client, made, journal: Journal) -> Iterator[Answers]:
-    """Download a batch's files, in any order and number that the server gives them; yield their Answers."""
+    """Download a batch's files, however many there are; yield their Answers."""
     came = Answers()
     with temporary_folder(journal) as folder:
         # "completed" may come without an output file, all answers being in the error file.

@@ -1,4 +1,4 @@
-"""What a person changed in the finished table is found before the table is replaced.
+"""What a person changed in the finished table, found before the table is replaced.
 
 In: the table on disk, its record (which holds the digest of what was written), the pair table's rows, the journal.
 Out: each paraphrase that a person corrected goes into the journal, from which every later run takes it, whatever its

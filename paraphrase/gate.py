@@ -29,7 +29,7 @@ class Gate:
         self.stopped = False
 
     async def enter(self, worst_cost: float) -> bool:
-        """Wait until a call may start; return False where none may any more. Stop where the money doesn't reach."""
+        """Wait until a call may start; return False once none may. Stop where --max-cost doesn't cover it."""
         while not self.stopped:
             pause = self.closed_until - time.monotonic()
             if pause > 0:
@@ -54,11 +54,11 @@ class Gate:
         self.wake()
 
     def affords(self, worst_cost: float) -> bool:
-        """Tell whether a call fits into --max-cost even if it and all others under way cost as much as they can."""
+        """Return whether --max-cost covers a call even if it and all others under way cost as much as they can."""
         return self.max_cost is None or self.journal.cost + self.lost + self.reserved + worst_cost <= self.max_cost
 
     async def change(self, seconds: float | None = None) -> None:
-        """Return when a call ended or all is to stop, after so many seconds at the latest."""
+        """Return when a call has ended or everything is to stop, but after these seconds at the latest."""
         waiter = asyncio.get_running_loop().create_future()
         self.waiting.append(waiter)
         await asyncio.wait([waiter], timeout=seconds)
@@ -70,21 +70,21 @@ class Gate:
         self.waiting.clear()
 
     def close(self, seconds: float) -> None:
-        """Let no call start for so long."""
+        """Let no call start for this many seconds."""
         self.closed_until = max(self.closed_until, time.monotonic() + seconds)
 
     def too_many(self, started: float, seconds: float) -> None:
-        """Halve the calls at once, but only once for all that were under way together; pause."""
+        """Halve the number of calls at once, though only once for calls that were under way together; pause."""
         if started > self.last_cut:
             self.last_cut = time.monotonic()
             self.allowed = max(1.0, min(self.allowed, self.under_way) / 2)
         self.close(seconds)
 
     def answered(self, headers, tokens: int) -> None:
-        """Slowly let more through, but no more than what the server's headers say is left.
+        """Let slowly more through, but no more than the server's headers say is left.
 
         Args:
-            tokens: that a call takes.
+            tokens: used by a call.
         """
         self.allowed = min(self.most, self.allowed + 1 / self.allowed)
         for kind, need in (("requests", 1), ("tokens", max(1, tokens))):
@@ -93,5 +93,5 @@ class Gate:
                 remaining, limit, reset = float(told[0]), float(told[1]), seconds_of(told[2])
                 if limit > 0 <= remaining < limit:
                     self.allowed = max(1.0, min(self.allowed, self.under_way + remaining / need))
-                    if remaining < need:  # refilled evenly: so long until it is enough for a call
+                    if remaining < need:  # refilled evenly: the time until it is enough for a call
                         self.close((need - remaining) * reset / (limit - remaining))

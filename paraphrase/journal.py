@@ -33,14 +33,14 @@ class Journal:
     Attributes:
         accepted: key of a request → where the line of its accepted reply begins.
         corrected: a row's identity → where the line of the paraphrase begins that a person wrote for it.
-        rejected: key → why replies of this run's model to it were rejected, in order.
+        rejected: key → why this run's model's replies to it were rejected, in order.
         refused: parameters that this model's server has refused.
         totals: over all runs: replies, accepted, prompt_tokens, completion_tokens, and of this model alone
             model_replies, model_accepted, model_completion_tokens, model_seconds.
         cost: dollars over all runs, as far as the price was known; unpriced counts the replies without.
         writers: model asked → accepted replies.
-        batches: id → what is known of a batch; submitting: nonce → a submission whose outcome isn't known.
-        collected: id of an open batch → keys of the answers to it that are here already.
+        batches: id → what is known of a batch; submitting: nonce → a submission with unknown outcome.
+        collected: id of an open batch → keys of its answers that are here already.
         failed: the OSError that kept a reply from the disk, or made it use the reserve.
     """
 
@@ -98,7 +98,7 @@ class Journal:
     # ---- reading
 
     def read(self) -> None:
-        """Go through the file; count every whole line."""
+        """Read the file; count every whole line."""
         if not self.path.exists():
             return
         with open(self.path, "rb") as lines:
@@ -109,7 +109,7 @@ class Journal:
                     self.lacks_newline = not line.endswith(b"\n")
 
     def parse(self, line: bytes, number: int) -> dict:
-        """Return the entry on a line. InputError where the line is damaged, so that no paid reply is passed over."""
+        """Return the entry on a line. InputError where the line is damaged, so that no paid reply is skipped."""
         try:
             entry = json.loads(line)
             if "key" in entry:

@@ -92,9 +92,9 @@ def client_options(address: str, timeout: float) -> dict:
 
 
 async def check_model(client, server: Server) -> None:
-    """Look the model up in the server's list: stop where key or address are wrong, warn of an announced shutdown.
+    """Look the model up in the server's list; Stop where key or address is wrong; warn of an announced shutdown.
 
-    Costs nothing. A server without such a list, or without one for this key, is used all the same.
+    Costs nothing. A server that shows no such list is used all the same.
     """
     import openai
 
@@ -139,7 +139,7 @@ def call_body(request: Request, seed: int, server: Server, refused: set[str]) ->
 
 
 class Reply(NamedTuple):
-    """What counts of a chat completion."""
+    """What matters in a chat completion."""
 
     text: str
     finish_reason: str | None
@@ -150,7 +150,7 @@ class Reply(NamedTuple):
 
 
 def reply_of(body, request_id: str | None) -> Reply:
-    """Read a completion's JSON, whatever a server has left out of it. ValueError where it is no completion at all."""
+    """Read a completion's JSON, even if fields are missing. ValueError where it is no completion at all."""
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
         raise ValueError("no chat completion")
     choice = dict_of(body["choices"][0] if body["choices"] else None)
@@ -172,11 +172,11 @@ def dict_of(value) -> dict:
 
 
 class Fault(NamedTuple):
-    """What a failed call means: "stop" all, "refused" row, try "again", leave out a "parameter", "slow" down."""
+    """What a failed call means: "stop" the run, "refused" row, try "again", omit a "parameter", "slow" down."""
 
     kind: str
     reason: str
-    seconds: float | None = None  # the server asks us to wait
+    seconds: float | None = None  # that the server asks us to wait
 
 
 def fault_of(error: Exception, body: dict, server: Server) -> Fault:

@@ -259,7 +259,7 @@ def test_a_batch_that_the_server_does_not_know_is_named(table, server, capsys): 
     name = submitted(table, server)
     server.batches.clear()
     assert run(table, server, "--batch", "collect") == (2, None)
-    assert f"the server knows no batch {name} under this key" in capsys.readouterr().err
+    assert f"the server has no batch {name} under this key" in capsys.readouterr().err
 
 
 def test_a_key_that_is_refused_shows_before_anything_is_uploaded(table, server, capsys):  # noqa: F811

@@ -177,6 +177,21 @@ def test_what_is_no_correction_of_a_paraphrase_is_refused_and_left_alone(table, 
     assert status == 0 and row_of(rows, "s5")["positive"] == MINE and len(server.requests) == FLAGGED
 
 
+def test_a_pair_that_is_gone_is_named_once_and_corrections_stay(table, server, capsys):  # noqa: F811
+    """Whether the row was changed by hand or left the pair table can't be told, so the person decides."""
+    run(table, server)
+    correct(table, "s0", "t1")
+    rows = corpus.read_pairs(table)
+    corpus.write_pairs(table, [row for row in rows if row["paperId"] not in ("s3", "t1")])
+    assert run(table, server)[0] == 2
+    assert "2 rows match no row of the pair table (first: row 5, s3)" in capsys.readouterr().err
+    paraphrased(table).rename(table.parent / "aside.tsv")
+    for _ in (1, 2):
+        status, rows = run(table, server)
+        assert status == 0 and len(rows) == 21 and row_of(rows, "s0")["positive"] == MINE
+    assert len(server.requests) == FLAGGED
+
+
 @pytest.mark.parametrize("rows", [slice(0, -1), slice(0, 22)])
 def test_rows_that_were_deleted_or_added_are_refused_and_left_alone(table, server, capsys, rows):  # noqa: F811
     written = run(table, server)[1]

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import corpus
-from paraphrase.plan import Draw, PairTable, Places
-from paraphrase.prompts import read_prompts
+import synthetic_data_generator as generator
+from paraphrase.plan import Draw, PairTable, Places, following
+from paraphrase.prompts import Prompt, read_prompts
 from script import InputError
 
 PROMPTS = read_prompts(Path(__file__).resolve().parents[1] / "prompts.toml", "fiction")
@@ -61,3 +62,25 @@ def test_a_table_that_is_replaced_during_a_run_is_refused(tmp_path):
     for again in (pairs.at(places), pairs.rows()):
         with pytest.raises(InputError, match="was changed during this run; run again"):
             list(again)
+
+
+def test_keys_stay_so_that_replies_that_were_paid_for_are_found():
+    """Digests of 3a788ec: whoever changes them makes every user pay again."""
+    system, second = Prompt("first", "Be brief.", then="second", examples=(("a", "b"),)), Prompt("second", "Rename.")
+    draw = Draw(7, "mine", {"first": system, "second": second})
+    row = dict(zip(corpus.PAIR_COLUMNS, ("d1", "1900", "a passage", "its neighbor", "synthetic-pair")))
+    request = draw.request(row, 0, 1)
+    assert request.key.startswith("20dfeeb8fe941cd2")
+    assert following(request, "a reply").key.startswith("16d56b1fa1ff6011")
+    assert (request.cell, request.temperature, request.seed) == ("anchor", 0.67, 613429655)
+    assert draw.facts()["prompts"] == "dc38525cbcd6fd28"
+
+
+def test_a_run_goes_through_the_pair_table_once_to_survey_and_once_to_write(tmp_path, server, monkeypatch):
+    path, passes, pairs_in = tmp_path / "pairs.tsv", [], corpus.pairs_in
+    rows = [dict(zip(corpus.PAIR_COLUMNS, ("d", 1900, f"a{i}", "generate", "single-synthetic"))) for i in range(3)]
+    corpus.write_pairs(path, rows)
+    monkeypatch.setattr(corpus, "pairs_in", lambda lines, where: (passes.append(where), pairs_in(lines, where))[1])
+    command = ["-d", str(path), "-o", str(tmp_path / "out.tsv"), "--base-url", server.url]
+    assert generator.main(command) == 0 and len(server.requests) == 3
+    assert passes == [path] * 2
