@@ -251,7 +251,7 @@ class Asker:
 
 
 def pause_after(attempt: int) -> float:
-    """Return the seconds before another attempt: doubled each time, then cut by up to half at random to spread calls."""
+    """Return the seconds before another attempt: doubled each time, then cut by up to half at random."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1)
 
 

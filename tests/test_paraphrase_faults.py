@@ -269,7 +269,7 @@ def said(output):
     return Path(f"{output}.stderr").read_text()
 
 
-ROWS = 1000
+ROWS = 700
 
 
 @pytest.mark.slow
@@ -291,7 +291,7 @@ def test_soak_all_faults_and_twenty_kills(tmp_path):
             running = generate(disturbed, server.url)
             while running.is_alive() and len(server.requests) == before:  # however long it takes to get going
                 time.sleep(0.01)
-            running.join(dice.uniform(0.05, 0.8) if kills < 20 else 300)
+            running.join(dice.uniform(0.05, 0.5) if kills < 20 else 300)
             if running.exitcode is not None:
                 break
             running.kill()
