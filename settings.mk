@@ -79,13 +79,14 @@ STAGES += $(VARIANTS:%=tune+%)
 # ---- stamps: a stage's file <output>/settings/<stage>.txt holds its settings ----------------------------------------
 
 # It is rewritten, and so newer than the stage's products, only when one of them has changed; that of the corpus also
-# when a chunk file has.
+# when a chunk file has. The first one is old: it outdates no model that was trained elsewhere and brought here.
 stamps = $(1:%=$(OUTPUT)/settings/%.txt)
 quoted = '$(subst ','\'',$(1))'
 
 $(call stamps,$(sort $(STAGES))): $(OUTPUT)/settings/%.txt: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' $(foreach name,$(STEERS_$*),$(call quoted,$(name) = $($(name)))) > $@.new
+	@if [ ! -e $@ ]; then touch -t 200001010000 $@.new; fi
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 	@if [ $* = corpus ] && [ -n "$$(find -L $(CHUNKS) -newer $@ -print -quit 2> /dev/null)" ]; then touch $@; fi
 $(call stamps,corpus): | $(METADATA)
