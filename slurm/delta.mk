@@ -1,5 +1,5 @@
-# The heavy steps on a Slurm cluster, NCSA's Delta by default. Part of the Makefile; the work is done by delta.py here
-# and slurm/jobs.sh there. DELTA= (empty) on the cluster itself. DRY_RUN=1 prints the commands and runs none.
+# The heavy steps on a Slurm cluster, NCSA's Delta by default. Part of the Makefile; delta.py does the work.
+# DELTA= (empty) on the cluster itself. DRY_RUN=1 prints the commands and runs none.
 
 # Names on the cluster are those of the job files, whatever they are here; on the cluster itself they are the same.
 FAR_OUTPUT = $(if $(DELTA),output,$(OUTPUT))

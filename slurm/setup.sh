@@ -11,16 +11,13 @@ if ! "$PYTHON" -c 'import sys' 2> /dev/null; then
   python3 -m venv --system-site-packages .venv  # the module's PyTorch, built for these GPUs
 fi
 "$PYTHON" -m pip install --quiet -r requirements.txt "${@:2}"
-"$PYTHON" - "$base_model" <<'PYTHON'
-import sys
-sys.path.insert(0, ".")
-import corpus, TuneEmbeddings
-
-@corpus.command
-def main(argv=None):
-    TuneEmbeddings.load_model("BASE_MODEL", sys.argv[1], "cpu")
-sys.modules["__main__"].__file__ = "slurm/setup.sh"
-sys.exit(main())
-PYTHON
-echo "ready: $("$PYTHON" -c 'import sys, torch, sentence_transformers as st
-print(f"Python {sys.version.split()[0]}, torch {torch.__version__}, sentence-transformers {st.__version__}")'), $base_model"
+"$PYTHON" -c 'import sys
+import sentence_transformers, torch
+from encoder import load_model
+from script import InputError
+try:
+    load_model("BASE_MODEL", sys.argv[1], "cpu")
+except InputError as error:
+    sys.exit(f"setup.sh: {error}")
+versions = f"torch {torch.__version__}, sentence-transformers {sentence_transformers.__version__}"
+print(f"ready: Python {sys.version.split()[0]}, {versions}, {sys.argv[1]}")' "$base_model"

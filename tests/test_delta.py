@@ -11,6 +11,9 @@ import pytest
 import corpus
 import delta
 import script
+from cluster.jobs import Queue, array_of_decades, requested
+from cluster.place import Place, shown
+from cluster.send import Corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 JOBS = sorted((ROOT / "slurm").glob("*.slurm"))
@@ -20,6 +23,10 @@ def arguments(corpus_folder, *flags):
     return delta.parse_args(["train", *corpus_folder.flags, *flags])
 
 
+def corpus_of(corpus_folder, *flags) -> Corpus:
+    return delta.corpus_of(arguments(corpus_folder, *flags))
+
+
 @pytest.mark.parametrize(
     ("years", "array"),
     [([1790], "179%8"), ([1799, 1801, 1811, 1850], "179-181,185%8"), ([5, 1900, 2019], "0,190,201%8")],
@@ -27,7 +34,7 @@ def arguments(corpus_folder, *flags):
 def test_the_array_has_a_task_for_each_decade_of_the_metadata(corpus_folder, years, array):
     for year in years:
         corpus_folder.add(f"d{year}", year, 1)
-    assert delta.array_of_decades(arguments(corpus_folder), str(ROOT / "slurm/apply_tuned.slurm")) == array
+    assert array_of_decades(corpus_of(corpus_folder), str(ROOT / "slurm/apply_tuned.slurm")) == array
 
 
 def test_the_array_keeps_to_the_years_and_to_what_the_job_file_says(corpus_folder, tmp_path):
@@ -35,17 +42,24 @@ def test_the_array_keeps_to_the_years_and_to_what_the_job_file_says(corpus_folde
         corpus_folder.add(f"d{year}", year, 1)
     job = tmp_path / "apply.slurm"
     job.write_text("#SBATCH --array=1-2%3   # EDIT\n")
-    assert delta.array_of_decades(arguments(corpus_folder, "-s", "1800"), str(job)) == "180-181%3"
+    assert array_of_decades(corpus_of(corpus_folder, "-s", "1800"), str(job)) == "180-181%3"
     with pytest.raises(script.InputError, match="has no document of the years asked for"):
-        delta.array_of_decades(arguments(corpus_folder, "-s", "1900"), str(job))
+        array_of_decades(corpus_of(corpus_folder, "-s", "1900"), str(job))
     corpus_folder.add("old", -40, 1)
     with pytest.raises(script.InputError, match="an array has no negative indices"):
-        delta.array_of_decades(arguments(corpus_folder), str(job))
+        array_of_decades(corpus_of(corpus_folder), str(job))
+
+
+def job_words(args, stage):
+    """Return the words behind sbatch."""
+    queue = Queue(args.account or "", args.partition or "", args.sbatch)
+    request = requested(stage, args.train, queue, args.flags, delta.corpus_of(args))
+    return [*request.sbatch, request.file, *request.flags]
 
 
 def test_only_what_the_user_set_goes_to_sbatch(corpus_folder, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert delta.job_words(arguments(corpus_folder), "train") == ["slurm/train_para10.slurm"]
+    assert job_words(arguments(corpus_folder), "train") == ["slurm/train_para10.slurm"]
     flags = [
         "--account",
         "me",
@@ -57,14 +71,12 @@ def test_only_what_the_user_set_goes_to_sbatch(corpus_folder, monkeypatch):
         "3",
     ]
     words = ["--account=me", "--time=1:00:00", "--comment=two words", "slurm/train_nopara.slurm", "--epochs", "3"]
-    assert delta.job_words(arguments(corpus_folder, *flags), "train") == words
+    assert job_words(arguments(corpus_folder, *flags), "train") == words
 
 
 @pytest.mark.parametrize("words", [["a", "b c"], ["it's"], ["$x", 'say "y"'], ["a\nb", "*"], ["back\\slash!", ""]])
 def test_a_command_that_is_shown_can_be_pasted(words):
-    pasted = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {delta.shown(words)}"], capture_output=True, text=True
-    ).stdout
+    pasted = subprocess.run(["bash", "-c", f"printf '%s\\0' {shown(words)}"], capture_output=True, text=True).stdout
     assert pasted.split("\0")[:-1] == words
 
 
@@ -72,8 +84,8 @@ def test_a_command_that_is_shown_can_be_pasted(words):
 def test_the_users_own_shared_connection_is_taken(tmp_path):
     config = tmp_path / "config"
     config.write_text("Host delta\n  ControlPath ~/.ssh/mine-%C\n")
-    own = delta.Place("delta", "/projects/x", f"ssh -F {config}", False)
-    ours = delta.Place("other", "/projects/x y", f"ssh -F {config}", False)
+    own = Place("delta", "/projects/x", f"ssh -F {config}", False)
+    ours = Place("other", "/projects/x y", f"ssh -F {config}", False)
     assert "ControlPersist=8h" not in own.ssh and "ControlPersist=8h" in ours.ssh
     command = ours.command(["ls", "a b"])
     assert command[-2] == "other" and shlex.split(shlex.split(command[-1])[2])[-5:] == [
@@ -90,7 +102,7 @@ def test_a_dead_connection_is_noticed(tmp_path):
     """By delta.py's options, and by those of the stanza for whoever opens the connection without make."""
     config = tmp_path / "config"
     config.write_text("\n".join(re.findall(r"^#   (Host .*|  .*)$", (ROOT / "config.example.mk").read_text(), re.M)))
-    ours = delta.Place("other", "/projects/x", "ssh -F none", False).login
+    ours = Place("other", "/projects/x", "ssh -F none", False).login
     for words in ([*ours, "-G", "other"], ["ssh", "-F", config, "-G", "delta"], ["ssh", "-F", config, "-G", "campus"]):
         said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
         assert {"serveraliveinterval 15", "serveralivecountmax 3"} <= set(said)
@@ -102,17 +114,17 @@ def test_a_stock_macs_rsync_is_one_sentence(tmp_path, monkeypatch):
         (tmp_path / "rsync").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
         with pytest.raises(script.InputError, match="install rsync 3 .on a Mac: brew install rsync"):
-            delta.Place("delta", "/my projects/x", "ssh", False).rsync([], "here", "there", ["a"])
+            Place("delta", "/my projects/x", "ssh", False).rsync([], "here", "there", ["a"])
 
 
 def test_a_small_file_that_was_cut_off_on_its_way_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    here = delta.Place("", ".", "ssh", False)
-    delta.write_there(here, "record", {"name": "Zoë"})
+    here = Place("", ".", "ssh", False)
+    here.write("record", {"name": "Zoë"})
     run = here.run
     monkeypatch.setattr(here, "run", lambda words, text: run(words, text=text[:-3]))
     with pytest.raises(script.InputError):
-        delta.write_there(here, "record", {"name": "Zoë", "more": 1})
+        here.write("record", {"name": "Zoë", "more": 1})
     assert script.read_json("record") == {"name": "Zoë"}
 
 
