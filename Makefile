@@ -183,7 +183,7 @@ include slurm/delta.mk
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 test: $(VENV)/.installed-dev ## Run all tests.
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 
 test-fast: $(VENV)/.installed-dev ## Run the tests that take seconds.
 	$(VENV)/bin/python -m pytest -m "not slow"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,11 +24,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "cluster" in item.path.parts:
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("cluster"))  # one rig for all
 
 
 @pytest.fixture(scope="session")
 def rig():
-    """Return the folder of a running rig; each process of make test has its own."""
+    """Return the folder of a running rig."""
     lacking = subprocess.run([RIG, "missing"], capture_output=True, text=True).stdout.strip()
     if os.geteuid() != 0:
         lacking = f"root {lacking}".strip()
@@ -113,8 +115,27 @@ class User:
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
         return self.until(lambda: state if (state := self.state(job)) in ended else None, seconds)
 
+    def end_sessions(self) -> None:
+        """Kill the far ends' ssh sessions: connections break."""
+        pgrep = ["pgrep", "-f", f"sshd.*{self.rig.name}"]
+        listeners = subprocess.run(pgrep, capture_output=True, text=True).stdout.split()
+        children = subprocess.run(["pgrep", "-P", ",".join(listeners)], capture_output=True, text=True).stdout.split()
+        for pid in set(children) - set(listeners):
+            os.kill(int(pid), signal.SIGKILL)
+
+    def training(self, model: str) -> list[int]:
+        """Return the running processes that train a model of this user."""
+        words = ["pgrep", "-f", f"^/.*python -u TuneEmbeddings.py .*output/models/{model} "]
+        pids = subprocess.run(words, capture_output=True, text=True).stdout.split()
+        return [int(pid) for pid in pids if Path(f"/proc/{pid}/cwd").resolve() == self.far]
+
     def log(self, job: str) -> str:
         return "".join(path.read_text() for path in self.far.glob(f"logs/*-{job}.out"))
+
+    def checkpoint(self, model: str, step: int) -> bool:
+        """Tell whether a whole checkpoint of this step or a later one is there."""
+        folder = self.far / "output/models" / model
+        return any(int(path.parent.name.split("-")[1]) >= step for path in folder.glob("checkpoint-*/complete.json"))
 
     def steps(self, model: str) -> int:
         return script.read_json(self.far / "output/models" / model / "training.json")["steps"]
