@@ -119,7 +119,7 @@ def pair_tables(place: Place, output: str, train: str) -> list[str]:
     if pairs not in tables:
         made_by = "pairs-no-paraphrase" if train == "nopara" else f"pairs TRAIN={train}"
         raise InputError(f"no {output}/{pairs}; run make {made_by} first.")
-    log.info("not paraphrased yet: make paraphrase, or slurm/paraphrase_local.slurm there, does it (README, By hand)")
+    log.info("not paraphrased yet: make paraphrase, or slurm/paraphrase_local.slurm there, does it (docs/cluster.md)")
     return tables
 
 
