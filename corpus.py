@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from script import InputError, file_digest, first_few, log, read_json, replacing, shortened, write_json
+from script import InputError, file_digest, first_few, log, read_json, regular_file, replacing, shortened, write_json
 
 if TYPE_CHECKING:  # numpy costs 0.1 s, pyarrow 0.3 s: --help must not pay for them
     import numpy as np
@@ -78,7 +78,7 @@ def read_metadata(
 
 def metadata_rows(path: str | Path):
     """Yield (line number, row as a dict of text) for every row of the metadata, even those that will be skipped."""
-    lines = decode(Path(path).read_bytes(), path).split("\n")
+    lines = decode(regular_file(path).read_bytes(), path).split("\n")
     header = [unquoted(cell) for cell in lines[0].removesuffix("\r").split("\t")]
     for column in ("paperId", "year"):
         if column not in header:
@@ -171,7 +171,7 @@ class ChunkFolder:
         """Return a document's passages in file order; an empty list if its file is missing or empty."""
         path = self.root / document.filename
         try:
-            data = path.read_bytes()
+            data = regular_file(path).read_bytes()
         except FileNotFoundError:
             self.missing.append(document.paper_id)
             return []
@@ -255,7 +255,7 @@ def each_pair(path: str | Path) -> Iterator[dict[str, str]]:
     Raises:
         InputError: a missing column, an unknown category, an empty text, or a row of another length.
     """
-    with open(path, encoding="utf-8-sig", newline="") as table:
+    with open(regular_file(path), encoding="utf-8-sig", newline="") as table:
         yield from pairs_in(table, path)
 
 
@@ -348,7 +348,7 @@ def read_embeddings(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray
     from pyarrow import parquet
 
     try:
-        if Path(path).suffix == ".tsv":
+        if regular_file(path).suffix == ".tsv":
             as_text = arrow_csv.ConvertOptions(column_types={"paperId": pa.string()}, null_values=[])
             unquoting = arrow_csv.ParseOptions(delimiter="\t", quote_char=False)
             table = arrow_csv.read_csv(path, parse_options=unquoting, convert_options=as_text)

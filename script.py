@@ -12,6 +12,7 @@ import platform
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -124,13 +125,39 @@ def first_few(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-# ---------------------------------------------------------------- writing
+# ---------------------------------------------------------------- reading and writing
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def regular_file(path: str | Path) -> Path:
+    """Return the path once it is sure to lead to a regular file; links are followed.
+
+    Every input is checked by this function before it is opened. To open a pipe that nobody writes to would take
+    forever, and what it gave could not be read a second time.
+
+    Raises:
+        InputError: a folder, pipe, socket, or device. FileNotFoundError: nothing is there.
+    """
+    path = Path(path)
+    kind = stat.S_IFMT(path.stat().st_mode)
+    if kind != stat.S_IFREG:
+        raise InputError(f"{path} is {KINDS.get(kind, 'something else')}, not a file; give the path of a regular file.")
+    return path
 
 
 @contextmanager
 def replacing(path: str | Path):
     """Yield a temporary path in the same folder to write to; rename it to path only if nothing fails."""
     path = Path(path)
+    if path.exists():
+        regular_file(path)  # for root, nothing else protects /dev/null from being replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     # The name has host and process because array tasks on several nodes write to one folder.
     beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
@@ -162,7 +189,7 @@ def write_lines(path: str | Path, lines) -> int:
 def read_json(path: str | Path) -> dict:
     """Read a JSON object that a stage wrote. InputError if it is not valid JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(regular_file(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}); make it again with the stage that wrote it.") from None
 

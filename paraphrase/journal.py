@@ -20,7 +20,7 @@ from pathlib import Path
 
 from paraphrase.checks import ACCEPTED
 from paraphrase.plan import Request, following
-from script import InputError, log
+from script import InputError, log, regular_file
 
 RESERVE = 2**20  # bytes; when the disk is full they make room for the replies still under way, 64 of 8 KiB and more
 BY_HAND = "corrected by hand"  # stands for the model of such a paraphrase
@@ -57,6 +57,8 @@ class Journal:
         self.failed: OSError | None = None
         self.end, self.file, self.waiting, self.lock, self.lacks_newline = 0, None, [], asyncio.Lock(), False
         self.reserve = path.with_name(f".{path.name}.reserve")
+        if path.exists():
+            regular_file(path)
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)

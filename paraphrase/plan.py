@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import corpus
 from paraphrase.prompts import Prompt, to_draw, wording
-from script import InputError
+from script import InputError, regular_file
 
 FLAGGED = ("single-synthetic", "synthetic-pair")
 IDENTIFYING = ("paperId", "category", "anchor", "positive")  # not the year: a date that was wrong changes no text
@@ -162,7 +162,7 @@ class PairTable:
 
     def open(self):
         """Open the file. InputError where it is no longer the file that this run opened first."""
-        table = open(self.path, encoding="utf-8-sig", newline="")
+        table = open(regular_file(self.path), encoding="utf-8-sig", newline="")
         about = os.fstat(table.fileno())
         state = about.st_ino, about.st_size, about.st_mtime_ns
         self.state = self.state or state

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-from script import InputError, first_few
+from script import InputError, first_few, regular_file
 
 
 class Prompt(NamedTuple):
@@ -35,7 +35,7 @@ def read_prompts(path: str | Path, chosen: str) -> dict[str, Prompt]:
         InputError: not TOML, no such set, or a prompt with a field that is missing, unknown or of the wrong kind.
     """
     try:
-        sets = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        sets = tomllib.loads(regular_file(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} can't be read as TOML ({error}); mend that place.") from None
     if chosen not in sets or not isinstance(sets[chosen], dict):

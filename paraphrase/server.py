@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from paraphrase.plan import Request
 from paraphrase.prices import Price
 from paraphrase.prompts import messages
-from script import InputError, log
+from script import InputError, log, regular_file
 
 OPENAI = "https://api.openai.com/v1"
 CREDENTIALS = "credentials.txt"  # the original's: organization, then key, a line each
@@ -77,8 +77,8 @@ def client_options(address: str, timeout: float) -> dict:
         InputError: no key for OpenAI's server, or something that can't be a key.
     """
     key, organization = os.environ.get("OPENAI_API_KEY", "").strip(), None
-    if not key and is_openai(address) and Path(CREDENTIALS).is_file():
-        lines = Path(CREDENTIALS).read_text(encoding="utf-8").split()
+    if not key and is_openai(address) and Path(CREDENTIALS).exists():
+        lines = regular_file(CREDENTIALS).read_text(encoding="utf-8").split()
         if len(lines) != 2:
             raise InputError(f"{CREDENTIALS} must hold two lines, organization and key; or set OPENAI_API_KEY.")
         organization, key = lines

@@ -34,7 +34,7 @@ class Exclusions(NamedTuple):
 
 def lines_of(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, cells) of an exclusion file; blank lines and tabs at the end of a line don't count."""
-    for number, line in enumerate(corpus.decode(Path(path).read_bytes(), path).split("\n"), start=1):
+    for number, line in enumerate(corpus.decode(script.regular_file(path).read_bytes(), path).split("\n"), start=1):
         if line := line.rstrip("\t\r "):
             yield number, line.split("\t")
 

@@ -41,7 +41,7 @@ def lines_of(tables: list[Path]) -> Iterator[str]:
     """Yield the header, then the lines of all years' tables."""
     yield "\t".join(COLUMNS) + "\n"
     for path in tables:
-        with open(path, encoding="utf-8", newline="") as table:
+        with open(script.regular_file(path), encoding="utf-8", newline="") as table:
             yield from table
 
 

@@ -53,6 +53,7 @@ def table_in(path: str) -> str:
 def read_table(path: str) -> pd.DataFrame:
     """Return a table's rows; ids stay text, empty values are NaN. InputError for a table of another kind."""
     as_text, empty = {"docid": str, "filtered": str}, {name: "" for name in VALUES}
+    script.regular_file(path)
     try:
         table = pd.read_csv(path, sep="\t", quoting=3, dtype=as_text, keep_default_na=False, na_values=empty)
     except ValueError as error:
@@ -103,7 +104,7 @@ def read_passages(tables: list[str], choice: Choice, documents: pd.DataFrame) ->
         for year in sorted(set(documents.year)):
             path = table.parent / "passages" / f"{prefix}{year}.parquet"
             if path.exists():
-                part = choice.of(pd.read_parquet(path))
+                part = choice.of(pd.read_parquet(script.regular_file(path)))
                 parts.append(part[part.paperId.isin(documents.index)][["paperId", "chunknumber", "precocity"]])
     lacking = set(documents.index) - set().union(*(set(part.paperId) for part in parts))
     if lacking:

@@ -43,7 +43,7 @@ def write_page(
         differences=difference_table(measurements.differences),
         definitions=[(heading, definition) for _, heading, definition in METRICS],
         pictures=pictures,
-        sections=[Path(section).read_text(encoding="utf-8") for section in frame.sections],
+        sections=[script.regular_file(section).read_text(encoding="utf-8") for section in frame.sections],
         trainings=[described(name, of_name) for name, of_name in trainings.items()],
         made=time.strftime("Made %Y-%m-%d by evaluate_timeline.py; evaluation.json has all figures."),
     )

@@ -1,0 +1,117 @@
+"""How scripts read and write files: what is no file, what a killed run left, a full disk, cells for spreadsheets."""
+
+import os
+import signal
+
+import pytest
+
+import calc_precocity_for_embeddings as precocity
+import corpus
+import report_precocity
+import script
+import select_training_pairs_final as final
+import select_training_pairs_no_paraphrase as no_paraphrase
+import synthetic_data_generator as generator
+from script import InputError
+
+# ---- what is no file
+
+
+@pytest.fixture
+def impatient():
+    """End a test that waits for a pipe."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("waits for a pipe"))
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def pipe(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    return path
+
+
+INPUTS = {  # door, flag of the pipe
+    "metadata": (final, "-t"),
+    "metadata of precocity": (precocity, "-m"),
+    "metadata of the report": (report_precocity, "-t"),
+    "table of the report": (report_precocity, None),
+    "pairs to match": (no_paraphrase, "--match"),
+    "pairs to paraphrase": (generator, "-d"),
+    "prompts": (generator, "--prompts"),
+    "documents left out": (precocity, "-a"),
+    "passages left out": (precocity, "-c"),
+    "training pairs": (precocity, "--train-pairs"),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_where_a_file_is_expected_gets_one_sentence(tmp_path, corpus_folder, impatient, capsys, name, linked):
+    door, flag = INPUTS[name]
+    table, pairs, fifo = tmp_path / "1900s_docs.tsv", tmp_path / "pairs.tsv", pipe(tmp_path / "pipe")
+    corpus_folder.add("a", 1900, 4)
+    corpus.write_embeddings(tmp_path / "e" / "1900.parquet", ["a"], [0], one_vector())
+    table.write_text("docid\n")
+    corpus.write_pairs(pairs, [dict(zip(corpus.PAIR_COLUMNS, ("a", 1900, "x", "generate", "single-synthetic")))])
+    if linked:
+        (tmp_path / "link").symlink_to(fifo)
+        fifo = tmp_path / "link"
+    metadata, output = str(corpus_folder.metadata), str(tmp_path / "out")
+    command = {
+        final: ["5", *corpus_folder.flags, "-o", output],
+        no_paraphrase: [*corpus_folder.flags, "-o", output],
+        generator: ["-d", str(pairs), "-o", output, "--base-url", "http://127.0.0.1:9", "--dry-run"],
+        precocity: ["-m", metadata, "-d", str(tmp_path / "e"), "-o", output],
+        report_precocity: ["-t", metadata, "-o", output],
+    }[door]
+    if door is report_precocity:
+        command.append(str(fifo if flag is None else table))
+    if flag:
+        command += [flag, str(fifo)]
+    assert door.main(command) == 2
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith(f"{fifo} is a pipe, not a file; give the path of a regular file.")
+    )
+
+
+def one_vector():
+    import numpy as np
+
+    return np.ones((1, 2), np.float32)
+
+
+def test_pipes_inside_folders_and_among_records_are_named_too(tmp_path, impatient):
+    (tmp_path / "chunks").mkdir()
+    readers = {
+        pipe(tmp_path / "chunks" / "a.txt"): lambda path: corpus.ChunkFolder(path.parent).passages(
+            corpus.Document("a", 1900, "a.txt")
+        ),
+        pipe(tmp_path / "1900.parquet"): corpus.read_embeddings,
+        pipe(tmp_path / "1900.tsv"): corpus.read_embeddings,
+        pipe(tmp_path / "training.json"): script.read_json,
+        pipe(tmp_path / "journal.jsonl"): lambda path: generator.Journal(path, "m"),
+    }
+    for path, read in readers.items():
+        with pytest.raises(InputError, match=f"{path} is a pipe"):
+            read(path)
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/dev/null", "a device"), ("/", "a folder")])
+def test_devices_and_folders_are_no_files_and_nothing_replaces_them(path, kind):
+    with pytest.raises(InputError, match=f"{path} is {kind}, not a file"):
+        script.regular_file(path)
+    with pytest.raises(InputError, match=f"{path} is {kind}, not a file"), script.replacing(path):
+        pass
+
+
+def test_what_is_not_there_stays_a_missing_file(tmp_path):
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    for name in ("nowhere", "broken"):
+        with pytest.raises(FileNotFoundError):
+            script.regular_file(tmp_path / name)
