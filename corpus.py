@@ -32,7 +32,8 @@ MANIFEST = "manifest.json"  # an embedding folder is complete only if it has thi
 DECADE_RECORDS = "decades"  # <folder>/decades/1790.json: what 1790.parquet was made from
 TRAINING_RECORD = "training.json"  # a model folder is complete only if it has this file
 
-WHOLE_YEAR = re.compile(r"[+-]?[0-9]+(\.0*)?")  # pandas writes 1790.0 if any year in the column is missing
+WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(\.0*)?")  # pandas writes 1790.0 if any year in the column is missing
+MOST_DIGITS = 4  # of a year; 19500101 is a date
 
 
 # ---------------------------------------------------------------- metadata
@@ -97,18 +98,26 @@ def metadata_rows(path: str | Path):
 
 
 def whole_year(row: dict[str, str]) -> int | None:
-    """Return the row's year, or None if it is not a whole number; 1790.0 is one."""
+    """Return the row's year, or None if its cell holds no year; 1790.0, -44, and 9999 are years."""
+    return None if fault_of_year(row) else int(row["year"].split(".")[0])
+
+
+def fault_of_year(row: dict[str, str]) -> str | None:
+    """Return why the row's year is none, or None."""
     year = row["year"].strip()
-    return int(year.split(".")[0]) if WHOLE_YEAR.fullmatch(year) else None
+    if not WHOLE_NUMBER.fullmatch(year):
+        return "not a whole number"
+    digits = year.lstrip("+-").split(".")[0].lstrip("0")
+    return "outside -9999 to 9999" if len(digits) > MOST_DIGITS else None
 
 
 def reason_to_skip(row: dict[str, str], start_year: int | None, end_year: int | None) -> str | None:
     """Return why a metadata row is skipped, or None."""
-    year = whole_year(row)
     if not row["paperId"].strip():
         return "empty paperId"
-    if year is None:
-        return "year not a whole number"
+    if fault := fault_of_year(row):
+        return f"year {fault}"
+    year = whole_year(row)
     if row.get("SOURCE") == "extracted_features":
         return "SOURCE extracted_features: no full text"
     if (start_year is not None and year < start_year) or (end_year is not None and year >= end_year):
@@ -286,8 +295,8 @@ def check_pair(row: dict[str, str], path: str | Path, number: int) -> None:
     if row["category"] not in CATEGORIES:
         category = shortened(row["category"])
         raise InputError(f"{path}, line {number}: category {category!r} is not one of {', '.join(CATEGORIES)}.")
-    if whole_year(row) is None:
-        raise InputError(f"{path}, line {number}: year {shortened(row['year'])!r} is not a whole number; correct it.")
+    if fault := fault_of_year(row):
+        raise InputError(f"{path}, line {number}: year {shortened(row['year'])!r} is {fault}; correct it.")
     for column in ("anchor", "positive"):
         if not row[column].strip():
             raise InputError(f"{path}, line {number}: the {column} is empty; make the table again with its script.")

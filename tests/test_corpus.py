@@ -47,6 +47,14 @@ def test_rows_that_cannot_serve_are_skipped_and_counted(tmp_path):
     }
 
 
+def test_a_date_is_no_year_but_years_before_christ_are(tmp_path):
+    years = ["19500101", "-10000", "18500", "1950.0101", "9" * 5000, "9999", "-9999", "-44", "0", "+1850", "00001850.0"]
+    rows = "".join(f"d{i}\t{year}\n" for i, year in enumerate(years))
+    documents, skipped = corpus.read_metadata(metadata(tmp_path, "paperId\tyear\n" + rows))
+    assert [d.year for d in documents] == [9999, -9999, -44, 0, 1850, 1850]
+    assert skipped == {"year outside -9999 to 9999": 4, "year not a whole number": 1}
+
+
 def test_years_start_inclusive_end_exclusive(tmp_path):
     path = metadata(tmp_path, "paperId\tyear\na\t1899\nb\t1900\nc\t1909\nd\t1910\n")
     documents, skipped = corpus.read_metadata(path, 1900, 1910)
@@ -194,6 +202,10 @@ def test_pairs_come_back_exactly_through_pandas_and_our_reader(tmp_path_factory,
         (
             "paperId\tyear\tanchor\tpositive\tcategory\na\tx\tb\tc\tsuccessive\n",
             "line 2: year 'x' is not a whole number",
+        ),
+        (
+            "paperId\tyear\tanchor\tpositive\tcategory\na\t19500101\tb\tc\tsuccessive\n",
+            "line 2: year '19500101' is outside -9999 to 9999",
         ),
         ('"paperId\tyear\n', "line 1: unexpected end of data"),
         ('paperId\tyear\tanchor\tpositive\tcategory\na\t1\t"b\tc\tsuccessive\n', "line 2: unexpected end of data"),
