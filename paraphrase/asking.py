@@ -25,6 +25,7 @@ from paraphrase.progress import show_progress
 from paraphrase.prompts import messages
 from paraphrase.server import (
     CUT_OFF,
+    LONGEST_WAIT,
     NO_REPLY,
     TOO_LATE,
     Fault,
@@ -42,7 +43,6 @@ from script import log
 
 RETRIES = 5  # of a call that met a passing fault; with FIRST_PAUSE doubled each time, that is a quarter of a minute
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
-LONGEST_WAIT = 3600  # seconds that a server may ask us to wait, or refuse every call as too many
 BARREN = 10  # consecutive rows, besides those under way, without any text: no row's own fault
 DEAD = 3  # consecutive rows without any answer to any attempt: the server is gone
 OVERHEAD_TOKENS = 50  # of a call besides the texts: roles, separators

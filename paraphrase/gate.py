@@ -10,7 +10,7 @@ import contextlib
 import time
 
 from paraphrase.journal import Journal
-from paraphrase.server import Stop, seconds_of
+from paraphrase.server import LONGEST_WAIT, Stop, seconds_of
 
 
 class Gate:
@@ -70,8 +70,8 @@ class Gate:
         self.waiting.clear()
 
     def close(self, seconds: float) -> None:
-        """Let no call start for this many seconds."""
-        self.closed_until = max(self.closed_until, time.monotonic() + seconds)
+        """Let no call start for this many seconds, at most an hour; then a server can say again what it wants."""
+        self.closed_until = max(self.closed_until, time.monotonic() + min(seconds, LONGEST_WAIT))
 
     def too_many(self, started: float, seconds: float) -> None:
         """Halve the number of calls at once, though only once for calls that were under way together; pause."""

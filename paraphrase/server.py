@@ -30,6 +30,9 @@ NOT_TAKEN = re.compile(
     re.IGNORECASE,
 )
 TOO_LONG = re.compile(r"too (large|long)|context (length|window)|maximum context", re.IGNORECASE)
+LONGEST_WAIT = 3600  # seconds that a server may ask us to wait, or refuse every call as too many
+LONGEST_BELIEVED = 7 * 86400  # seconds; a wish for more is a slip, and the run waits as if there were none
+MOMENT = 1_000_000_000  # seconds since 1970, in 2001: a number above it is a moment, no duration
 QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 
 
@@ -228,20 +231,29 @@ def refused_parameter(told: dict, body: dict) -> str | None:
 
 
 def asked_to_wait(headers) -> float | None:
-    """Return the seconds that Retry-After gives, in any of its three forms; None where there are none."""
-    with contextlib.suppress(TypeError, ValueError):
-        return float(headers.get("retry-after-ms")) / 1000
-    with contextlib.suppress(TypeError, ValueError):
-        return float(headers.get("retry-after"))
-    with contextlib.suppress(TypeError, ValueError):
-        moment = email.utils.parsedate_to_datetime(headers.get("retry-after"))
-        return max(0.0, moment.timestamp() - time.time())
-    return None
+    """Return the seconds that Retry-After gives, in any of its forms; None where it gives none to be believed.
+
+    The forms: milliseconds in a header of their own, seconds, a date, and, against the standard, seconds since 1970.
+    """
+    told = headers.get("retry-after") or ""
+    seconds = plain_number(headers.get("retry-after-ms") or "")
+    seconds = plain_number(told) if seconds is None else seconds / 1000
+    if seconds is None:
+        with contextlib.suppress(ValueError, OverflowError):
+            seconds = email.utils.parsedate_to_datetime(told).timestamp()
+    if seconds is not None and seconds > MOMENT:
+        seconds = max(0.0, seconds - time.time())
+    return seconds if seconds is None or seconds <= LONGEST_BELIEVED else None
+
+
+def plain_number(text: str) -> float | None:
+    """Return the number that a header gives in plain digits; None for anything else: nan, inf, -5, 1e9."""
+    return float(text) if re.fullmatch(r"[0-9]{1,15}(\.[0-9]*)?", text.strip()) else None
 
 
 def seconds_of(text: str) -> float:
     """Return the seconds of a duration as OpenAI's headers write it: 6m0s, 1.5s, 120ms, or a plain number."""
-    if re.fullmatch(r"[\d.]+", text):
-        return float(text)
+    if (seconds := plain_number(text)) is not None:
+        return seconds
     units = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|h|m|s)", text))

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from datetime import datetime
+from email.utils import formatdate
 from pathlib import Path
 
 import generator_process
@@ -19,6 +20,8 @@ from test_generator import FLAGGED, LONG, journal_of, run, table  # noqa: F401 (
 import corpus
 import script
 from paraphrase import asking
+from paraphrase.gate import Gate
+from paraphrase.server import asked_to_wait
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +182,49 @@ def test_a_long_wait_is_kept_to_and_a_very_long_one_stops_the_run(table, server,
     server.reply = lambda request: Answer(429, refusal("later"), (("Retry-After", "7200"),))
     assert run(table, server)[0] == 2
     assert "asks to wait 120 minutes; run again after that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "2"}, 2),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"retry-after": "7200"}, 7200),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after-ms": "nan", "retry-after": "9"}, 9),
+        ({"retry-after": "Wed, 01 Jan 2020 00:00:00 GMT"}, 0),
+        *(
+            ({name: slip}, None)
+            for name in ("retry-after", "retry-after-ms")
+            for slip in ("nan", "NaN", "inf", "-inf", "-5", "1e9", "1_0", "٣", "soon", "", "9" * 14, "9" * 400)
+        ),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
+        ({"retry-after": "Fri, 31 Dec 9999999 23:59:59 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_a_wish_to_wait_is_read_strictly(headers, seconds):
+    assert asked_to_wait(headers) == seconds
+
+
+def test_a_moment_to_wait_for_may_be_a_date_or_seconds_since_1970():
+    for moment in (str(int(time.time()) + 90), formatdate(time.time() + 90, usegmt=True)):
+        assert 80 < asked_to_wait({"retry-after": moment}) <= 90
+
+
+@pytest.mark.parametrize("wish", ["nan", "inf", "-1", "99999999999999"])
+def test_a_wish_that_makes_no_sense_neither_ends_the_waiting_nor_prolongs_it(table, server, wish):  # noqa: F811
+    server.reply = once(lambda request: Answer(429, refusal("later"), (("Retry-After", wish),)))
+    assert run(table, server, "--concurrency", "32")[0] == 0
+    assert len(server.requests) <= 2 * FLAGGED
+
+
+@pytest.mark.parametrize("reset", ["9" * 12, "9999999h", "9.9.9", "nan"])
+def test_a_limit_that_is_reset_in_a_thousand_years_closes_the_gate_for_an_hour_at_most(table, reset):  # noqa: F811
+    gate = Gate(4, None, None)
+    told = {"remaining": "0", "limit": "10", "reset": reset}
+    gate.answered({f"x-ratelimit-{name}-requests": value for name, value in told.items()}, 1)
+    assert gate.closed_until - time.monotonic() <= 3600
 
 
 def test_limits_told_in_headers_are_kept_to(tmp_path, server):
