@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -16,7 +18,6 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from importlib import metadata as installed
 from pathlib import Path
 
@@ -50,14 +51,38 @@ def command(main):
         except OSError as error:
             if error.filename is None and error.errno is None:
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            print(f"{script}: {where}{error.strerror}; check the path, its permissions, and the disk.", file=sys.stderr)
+            print(f"{script}: {sentence_of(error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt as interrupt:
             print(f"{script}: interrupted; run the same command again to continue.", file=sys.stderr)
             return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
 
     return run
+
+
+REMEDIES = {
+    errno.ENOSPC: "make room there and run the same command again",
+    errno.EDQUOT: "make room there or ask for a larger quota, then run the same command again",
+    errno.EFBIG: "choose a disk that takes larger files, or raise ulimit -f",
+    errno.EROFS: "choose another place for it",
+}
+
+
+def sentence_of(error: OSError) -> str:
+    """Return a system error as one sentence: which file, what is wrong, what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}; {REMEDIES.get(error.errno, 'check the path, its permissions, and the disk')}."
+
+
+def name_file(error: OSError, path: str | Path) -> None:
+    """Add to an error in writing the file that is being written; the system names none.
+
+    numpy says no more than "8 requested and 0 written"; only a full disk can be the reason.
+    """
+    if error.errno is None and str(error).endswith(" written"):
+        error.errno = errno.ENOSPC
+    if error.errno in REMEDIES:
+        error.filename, error.strerror = str(path), os.strerror(error.errno)
 
 
 def is_main_process() -> bool:
@@ -152,7 +177,7 @@ def regular_file(path: str | Path) -> Path:
     return path
 
 
-@contextmanager
+@contextlib.contextmanager
 def replacing(path: str | Path):
     """Yield a temporary path in the same folder to write to; rename it to path only if nothing fails."""
     path = Path(path)
@@ -166,8 +191,14 @@ def replacing(path: str | Path):
         with open(beside, "rb+") as written:
             os.fsync(written.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        name_file(error, path)
+        if str(error.filename) == str(beside):
+            error.filename = str(path)
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # missing, or on a disk that has become read-only
+            beside.unlink()
 
 
 def write_json(path: str | Path, data: dict) -> None:

@@ -28,7 +28,7 @@ from paraphrase.plan import Request
 from paraphrase.prices import BATCH_DISCOUNT, cost_of
 from paraphrase.server import Server, Stop, call_body, client_options, fault_of, fault_of_status, reply_of
 from paraphrase.survey import Survey
-from script import InputError, log
+from script import REMEDIES, InputError, log, name_file
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000  # of one batch; the documented limits are 50,000 and 200 MB
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -56,6 +56,8 @@ def run(action: str, found: Survey, journal: Journal, server: Server) -> int:
         reason = fault_of(error, {}, server).reason
         raise InputError(f"{reason.rstrip('.')}; run the same command again later, nothing is lost.") from None
     except OSError as error:  # what the HTTP library raises in the middle of a download is one, or has one inside
+        if error.errno in REMEDIES:  # the disk, not the server
+            raise
         raise InputError(f"a batch's files: {error}; run the same command again later, nothing is lost.") from None
 
 
@@ -122,8 +124,13 @@ def request_files(steps: Iterator[Request], journal: Journal, server: Server, ef
 @contextmanager
 def temporary_folder(journal: Journal) -> Iterator[Path]:
     """Yield a folder beside the journal, where there is room for a batch's files."""
-    with tempfile.TemporaryDirectory(dir=journal.path.absolute().parent) as folder:
-        yield Path(folder)
+    beside = journal.path.absolute().parent
+    try:
+        with tempfile.TemporaryDirectory(dir=beside) as folder:
+            yield Path(folder)
+    except OSError as error:
+        name_file(error, beside)
+        raise
 
 
 def request_line(step: Request, journal: Journal, server: Server) -> bytes:
@@ -309,6 +316,8 @@ def download(client, name: str, path: Path) -> None:
     except openai.APIError:
         raise
     except Exception as error:  # of the HTTP library, whichever it is
+        if getattr(error, "errno", None) in REMEDIES:
+            raise
         raise OSError(f"the download of {name} broke off ({type(error).__name__})") from None
 
 

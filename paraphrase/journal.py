@@ -20,7 +20,7 @@ from pathlib import Path
 
 from paraphrase.checks import ACCEPTED
 from paraphrase.plan import Request, following
-from script import InputError, log, regular_file
+from script import InputError, log, name_file, regular_file
 
 RESERVE = 2**20  # bytes; when the disk is full they make room for the replies still under way, 64 of 8 KiB and more
 BY_HAND = "corrected by hand"  # stands for the model of such a paraphrase
@@ -247,8 +247,9 @@ class Journal:
             while written < len(data):
                 written += os.write(self.file, data[written:])
             os.fsync(self.file)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self.file, self.end)
+            name_file(error, self.path)
             raise
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from batch_server import BatchServer
 from fault_server import BAD_REPLIES
 from openai_server import refusal, shorten
 from test_generator import FLAGGED, journal_of, run, table  # noqa: F401 (a fixture)
+from test_paraphrase_faults import many_rows
 
 import corpus
 from paraphrase import batch as batches
@@ -310,3 +312,23 @@ def test_killed_at_any_moment_of_submit_and_collect(table, server, monkeypatch):
     entries = [json.loads(line) for line in Path(f"{output}.journal.jsonl").read_text().splitlines()]
     accepted = [entry["key"] for entry in entries if entry.get("verdict") == "accepted"]
     assert len(accepted) == len(set(accepted)) == FLAGGED and killed > 6 and os.path.exists(f"{output}.json")
+
+
+@pytest.mark.parametrize("action", ["submit", "collect"])
+def test_a_full_disk_is_not_blamed_on_the_server(tmp_path, server, capsys, action):
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "x", tmp_path]).returncode:
+        pytest.skip("needs root to mount a small file system")
+    try:
+        path, filler = many_rows(tmp_path / "pairs.tsv", 300), tmp_path / "filler"
+        if action == "collect":
+            server.end(submitted(path, server))
+        there = os.statvfs(tmp_path)
+        filler.write_bytes(os.urandom(there.f_bavail * there.f_frsize - 2**20 - 60_000))  # the journal reserves 1 MiB
+        assert run(path, server, "--batch", action) == (2, None)
+        said = capsys.readouterr().err
+        assert f"{tmp_path}: No space left on device; make room there and run the same command again." in said
+        filler.unlink()
+        assert run(path, server, "--batch", action)[0] == 0
+        assert len(server.requests) <= 2 and len(server.batches) == 1
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

@@ -1,8 +1,12 @@
 """How scripts read and write files: what is no file, what a killed run left, a full disk, cells for spreadsheets."""
 
+import errno
 import os
 import signal
+import socket
+import subprocess
 
+import numpy as np
 import pytest
 
 import calc_precocity_for_embeddings as precocity
@@ -81,8 +85,6 @@ def test_a_pipe_where_a_file_is_expected_gets_one_sentence(tmp_path, corpus_fold
 
 
 def one_vector():
-    import numpy as np
-
     return np.ones((1, 2), np.float32)
 
 
@@ -115,3 +117,98 @@ def test_what_is_not_there_stays_a_missing_file(tmp_path):
     for name in ("nowhere", "broken"):
         with pytest.raises(FileNotFoundError):
             script.regular_file(tmp_path / name)
+
+
+# ---- a full disk
+
+
+def partial(path):
+    """Return the temporary name under which this process writes a file."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+
+
+def fill(path):
+    """Let what this process writes to a file go to a full disk: the kernel's own device."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial(path).symlink_to("/dev/full")
+    return path
+
+
+def write_array(path):
+    with script.replacing(path) as beside, open(beside, "wb") as handle:
+        np.save(handle, np.ones(100_000))
+
+
+def write_values(path):
+    from pyarrow import parquet, table
+
+    with script.replacing(path) as beside:
+        parquet.write_table(table({"a": np.random.default_rng(0).normal(size=100_000)}), beside)
+
+
+def write_picture(path):
+    import matplotlib.pyplot as plt
+
+    from report import drawing
+
+    drawing.save(plt.figure(), path, "", "")
+
+
+WRITERS = {
+    "lines": lambda path: script.write_lines(path, ["line\n"]),
+    "record": lambda path: script.write_json(path, {}),
+    "pairs": lambda path: corpus.write_pairs(path, []),
+    "array": write_array,
+    "values": write_values,
+    "picture": write_picture,
+    "decade.parquet": lambda path: corpus.write_embeddings(path, ["a"], [0], one_vector()),
+    "decade.tsv": lambda path: corpus.write_embeddings(path, ["a"], [0], one_vector()),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_is_named_with_the_file_and_the_old_file_stays(tmp_path, capsys, name):
+    path = tmp_path / name
+    path.write_text("old")
+    fill(path)
+
+    @script.command
+    def main(argv):
+        WRITERS[name](path)
+
+    assert main([]) == 2
+    told = capsys.readouterr().err
+    assert told.endswith(f"{path}: No space left on device; make room there and run the same command again.\n")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_stops_a_script_with_one_sentence(tmp_path, corpus_folder, capsys):
+    corpus_folder.add("a", 1900, 9)
+    pairs = fill(tmp_path / "out" / "pairs.tsv")
+    assert final.main(["5", *corpus_folder.flags, "-o", str(pairs)]) == 2
+    assert f"{pairs}: No space left on device; make room there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.EDQUOT, "larger quota"), (errno.EROFS, "another place"), (errno.EACCES, "check the path")],
+)
+def test_other_faults_of_a_disk_have_their_own_remedy(number, remedy):
+    sentence = script.sentence_of(OSError(number, os.strerror(number), "table.tsv"))
+    assert sentence.startswith(f"table.tsv: {os.strerror(number)}; ") and remedy in sentence
+
+
+def test_a_read_only_disk_is_named_with_the_file(tmp_path, corpus_folder, capsys):
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "x", tmp_path]).returncode:
+        pytest.skip("needs root to mount a small file system")
+    try:
+        pairs = tmp_path / "pairs.tsv"
+
+        @script.command
+        def main(argv):
+            script.write_lines(pairs, [])
+
+        assert main([]) == 2
+        assert f"{pairs}: Read-only file system; choose another place for it." in capsys.readouterr().err
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
