@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import errno
 import functools
+import glob
 import hashlib
 import json
 import logging
@@ -22,6 +23,7 @@ from importlib import metadata as installed
 from pathlib import Path
 
 SHOWN = 5  # names in a warning before "and n more"
+DAY = 86400  # seconds
 
 log = logging.getLogger("tunedembeddings")
 
@@ -181,9 +183,10 @@ def regular_file(path: str | Path) -> Path:
 def replacing(path: str | Path):
     """Yield a temporary path in the same folder to write to; rename it to path only if nothing fails."""
     path = Path(path)
-    if path.exists():
+    with contextlib.suppress(FileNotFoundError):
         regular_file(path)  # for root, nothing else protects /dev/null from being replaced
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     # The name has host and process because array tasks on several nodes write to one folder.
     beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
@@ -199,6 +202,29 @@ def replacing(path: str | Path):
     finally:
         with contextlib.suppress(OSError):  # missing, or on a disk that has become read-only
             beside.unlink()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed runs left of a file that is to be written: each time a whole table's size.
+
+    What a living process of this host writes stays, and what another host has written to within the last day.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.partial"):
+        host, _, process = left.name.removeprefix(f".{path.name}.").removesuffix(".partial").rpartition("-")
+        with contextlib.suppress(OSError, ValueError):  # removed by another task, or not ours to remove
+            alive, old = is_alive(int(process)), time.time() - left.stat().st_mtime > DAY
+            if (not alive) if host == socket.gethostname() else old:
+                left.unlink()
+                log.info("removed %s, which a killed run left", left)
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process of this host is running, whoever owns it."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:  # EPERM: somebody else's
+        return error.errno != errno.ESRCH
+    return True
 
 
 def write_json(path: str | Path, data: dict) -> None:

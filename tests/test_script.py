@@ -5,6 +5,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,8 @@ import select_training_pairs_final as final
 import select_training_pairs_no_paraphrase as no_paraphrase
 import synthetic_data_generator as generator
 from script import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # ---- what is no file
 
@@ -212,3 +217,50 @@ def test_a_read_only_disk_is_named_with_the_file(tmp_path, corpus_folder, capsys
         assert f"{pairs}: Read-only file system; choose another place for it." in capsys.readouterr().err
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+# ---- what a killed run left
+
+KILLED = """
+import os, signal, sys
+import script
+with script.replacing(sys.argv[1]) as beside:
+    beside.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_that_writes_the_file(tmp_path):
+    path, other = tmp_path / "pairs[1].tsv", tmp_path / "pairs[1].tsv.json"
+    for target in (path, other):
+        subprocess.run([sys.executable, "-c", KILLED, target], cwd=ROOT)
+    assert len(list(tmp_path.iterdir())) == 2
+    script.write_lines(path, ["whole\n"])
+    left = {name for name in os.listdir(tmp_path) if name != path.name}
+    assert path.read_text() == "whole\n" and all(name.startswith(f".{other.name}.") for name in left) and len(left) == 1
+    script.write_lines(other, [])
+    assert sorted(tmp_path.iterdir()) == [path, other]
+
+
+def test_what_others_are_writing_stays(tmp_path):
+    living = subprocess.Popen(["sleep", "60"])
+    try:
+        here, yesterday = socket.gethostname(), time.time() - 2 * script.DAY
+        names = {  # stays?
+            f".t.tsv.{here}-{living.pid}.partial": True,
+            f".t.tsv.{here}-1.partial": True,  # not ours to ask
+            ".t.tsv.node-7-123.partial": True,
+            ".t.tsv.node-8-123.partial": False,
+            ".u.tsv.node-8-123.partial": True,
+            ".t.tsv.mine.partial": True,
+            ".t.tsv.my-own.partial": True,
+        }
+        for name in names:
+            (tmp_path / name).write_text("half")
+            if "node-7" not in name:
+                os.utime(tmp_path / name, (yesterday, yesterday))
+        script.write_lines(tmp_path / "t.tsv", [])
+    finally:
+        living.kill()
+        living.wait()
+    assert set(os.listdir(tmp_path)) == {name for name, stays in names.items() if stays} | {"t.tsv"}
