@@ -70,6 +70,7 @@ def parse_args(argv: list[str] | None = None):
         metavar="N",
         help="a phrase in more documents than this is no quotation (default %(default)s)",
     )
+    script.add_encoding_errors(group)
     add("--train-pairs", metavar="TSV", help="training pairs; the filter train leaves out their documents")
     add("--drop-identical", action="store_true", help="leave identical passages (reprints) out of every mean")
     group = arguments.add_argument_group("how")
@@ -140,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     left_out = gather_exclusions(args, folder, centers, settings)
     quotes = None
     if args.exclude_quotes:
-        quotes = Quotes(folder, ChunkFolder(args.rootfolder), args.quote_documents, settings)
+        quotes = Quotes(folder, ChunkFolder(args.rootfolder, args.encoding_errors), args.quote_documents, settings)
 
     def left_out_of(year: int) -> Exclusions:
         if quotes is None:

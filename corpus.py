@@ -142,14 +142,18 @@ def unquoted(cell: str) -> str:
     return cell
 
 
-def decode(data: bytes, path: str | Path, errors: str = "strict") -> str:
-    """Decode UTF-8, with or without a byte order mark. InputError, with the byte offset, if it is not UTF-8."""
+def decode(data: bytes, path: str | Path, errors: str | None = None) -> str:
+    """Decode UTF-8, with or without a byte order mark. InputError, with the byte offset, if it is not UTF-8.
+
+    Args:
+        errors: of a chunk file, --encoding-errors; for other files there is no such choice.
+    """
     try:
-        return data.decode("utf-8", errors).removeprefix("\ufeff")
+        return data.decode("utf-8", errors or "strict").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        choice = " or pass --encoding-errors replace" if errors else ""
         raise InputError(
-            f"{path}: byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; "
-            "convert the file or, if it is a chunk file, pass --encoding-errors replace."
+            f"{path}: byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; convert the file to UTF-8{choice}."
         ) from None
 
 

@@ -110,7 +110,12 @@ def add_corpus_arguments(arguments: argparse.ArgumentParser) -> None:
     add("-r", "--rootfolder", required=True, metavar="FOLDER", help="folder of chunk files, <paperId>.txt")
     add("-s", "--startyear", type=int, metavar="YEAR", help="first year, inclusive (default all)")
     add("-e", "--endyear", type=int, metavar="YEAR", help="last year, exclusive (default all)")
-    add(
+    add_encoding_errors(group)
+
+
+def add_encoding_errors(arguments) -> None:
+    """Add --encoding-errors, which every script that reads chunk files has: they must all read the same texts."""
+    arguments.add_argument(
         "--encoding-errors",
         choices=("strict", "replace"),
         default="strict",

@@ -62,6 +62,11 @@ def test_a_letter_means_the_same_in_every_script(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_that_reads_chunk_files_can_replace_invalid_utf8(script):
+    assert ("--encoding-errors" in helped(script)) == ("ChunkFolder(" in (ROOT / script).read_text())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_the_example_names_only_flags_that_exist(script):
     text = helped(script)
     example = text.rstrip().splitlines()[-1]

@@ -349,6 +349,21 @@ def test_bad_folders_and_flags_are_one_sentence(dense, capsys, prepare, flags, c
     assert complaint in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_invalid_utf8_is_advised_a_flag_only_where_it_helps(dense, capsys):
+    chunks = dense.folder / "chunks"
+    chunks.mkdir()
+    (chunks / "a-1900.txt").write_bytes(b"0\tcaf\xe9 one two three four five six\n")
+    flags = ["-s", 1900, "-e", 1901, "--exclude-quotes", "-r", chunks]
+    assert dense.run(*flags) == 2
+    assert "a-1900.txt: byte 5 (0xe9) is not UTF-8" in (told := capsys.readouterr().err)
+    assert "or pass --encoding-errors replace" in told
+    assert dense.run(*flags, "--encoding-errors", "replace") == 0
+    latin = dense.file("latin.tsv", [])
+    latin.write_bytes(b"caf\xe9\tb-1901\n")
+    assert dense.run("-a", latin) == 2
+    assert "latin.tsv: byte 3 (0xe9) is not UTF-8; convert the file to UTF-8." in capsys.readouterr().err
+
+
 def test_quotes_without_texts_are_refused(dense, capsys):
     with pytest.raises(SystemExit):
         dense.run("--exclude-quotes")
