@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import signal
 import socket
@@ -24,6 +25,8 @@ from pathlib import Path
 
 SHOWN = 5  # names in a warning before "and n more"
 DAY = 86400  # seconds
+RUNS = re.compile(r'[\s"]*[=+\-@＝＋－＠]')  # how a formula begins, in East Asian spreadsheets also in wide characters
+PLAIN_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 log = logging.getLogger("tunedembeddings")
 
@@ -246,6 +249,15 @@ def write_lines(path: str | Path, lines) -> int:
             handle.write(line)
             written += 1
     return written
+
+
+def spreadsheet_cell(value):
+    """Return a cell of a table for people; a text that a spreadsheet would run as a formula gets an apostrophe before.
+
+    Numbers stay. Never for tables that a script reads again: there, texts must come back exactly.
+    """
+    runs = isinstance(value, str) and RUNS.match(value) and not PLAIN_NUMBER.fullmatch(value)
+    return f"'{value}" if runs else value
 
 
 def read_json(path: str | Path) -> dict:

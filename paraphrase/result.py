@@ -17,7 +17,7 @@ from paraphrase.journal import BY_HAND, Journal
 from paraphrase.plan import PairTable, Request
 from paraphrase.prices import clock, money
 from paraphrase.survey import Survey
-from script import InputError, log, replacing
+from script import InputError, log, replacing, spreadsheet_cell
 
 ADDED = ("system_prompt", "temperature", "model")
 
@@ -46,14 +46,14 @@ def lacking_rows(found: Survey, journal: Journal) -> Lacking:
 
 
 def write_rejects(path: Path, rejects: list[tuple]) -> None:
-    """List every row that has rejected replies and no paraphrase, with the reasons; remove an earlier list."""
+    """List for people every row that has rejected replies and no paraphrase, with reasons; remove an earlier list."""
     if not rejects:
         path.unlink(missing_ok=True)
         return
     with replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, delimiter="\t", lineterminator="\n")
         writer.writerow(("pair", "paperId", "category", "cell", "rejected_replies"))
-        writer.writerows(rejects)
+        writer.writerows(map(spreadsheet_cell, row) for row in rejects)
 
 
 def write_table(path: Path, pairs: PairTable, journal: Journal, accept_rejects: str | None) -> tuple[int, Counter]:

@@ -134,7 +134,7 @@ def most_and_least(documents: pd.DataFrame) -> list[dict]:
 
 
 def write_most_and_least(path: Path, listed: list[dict]) -> None:
-    """Write the rows of most_and_least as TSV, with a header."""
+    """Write the rows of most_and_least as TSV, with a header, for people to open in a spreadsheet."""
     names = ("decade", "kind", "rank", "docid", "year", "title", "passages", *VALUES)
-    lines = ["\t".join(names)] + ["\t".join(str(row[name]) for name in names) for row in listed]
-    script.write_lines(path, (line + "\n" for line in lines))
+    cells = [names, *([script.spreadsheet_cell(row[name]) for name in names] for row in listed)]
+    script.write_lines(path, ("\t".join(map(str, row)) + "\n" for row in cells))

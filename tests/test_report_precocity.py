@@ -173,3 +173,13 @@ def test_one_document_twice_is_refused(measured, capsys):
     table = str(measured.folder / "1900s_docs.tsv")
     assert report_precocity.main([table, table, "-t", str(measured.metadata), "-o", str(measured.out)]) == 2
     assert "'00' is in two of the tables" in capsys.readouterr().err
+
+
+def test_the_list_of_documents_is_safe_to_open_in_a_spreadsheet(measured):
+    most = max((name for name in measured.precocity if name != "39"), key=measured.precocity.get)
+    measured.metadata.write_text(measured.metadata.read_text().replace(f"The <{most}> of", "=HYPERLINK of"))
+    assert measured.run() == 0
+    header, *lines = (line.split("\t") for line in (measured.out / "precocity_most_least.tsv").read_text().splitlines())
+    (row,) = (dict(zip(header, line)) for line in lines if line[3] == most)
+    assert row["title"] == f"'=HYPERLINK of {most}" and float(row["precocity"]) and row["docid"] == most
+    assert any(line[header.index("precocity")].startswith("-") for line in lines)

@@ -264,3 +264,28 @@ def test_what_others_are_writing_stays(tmp_path):
         living.kill()
         living.wait()
     assert set(os.listdir(tmp_path)) == {name for name, stays in names.items() if stays} | {"t.tsv"}
+
+
+# ---- tables for people
+
+
+@pytest.mark.parametrize("text", ['=HYPERLINK("x")', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", " =1", '"=1+1', "＝1"])
+def test_a_spreadsheet_runs_no_cell(text):
+    assert script.spreadsheet_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("value", [-44, -0.5, "-44", "+1850", "-1.5e-05", "10.2307_408", "", "a = b", "—dash", "1-2"])
+def test_numbers_and_other_texts_stay(value):
+    assert script.spreadsheet_cell(value) == value
+
+
+def test_rejects_are_a_table_for_people_and_paraphrases_are_not(tmp_path, server):
+    rows = [("=1+1", 1900, f"=passage {'word ' * 40}", "generate", "single-synthetic")]
+    pairs, output = tmp_path / "pairs.tsv", tmp_path / "out.tsv"
+    corpus.write_pairs(pairs, [dict(zip(corpus.PAIR_COLUMNS, row)) for row in rows])
+    command = ["-d", str(pairs), "-o", str(output), "--base-url", server.url, "--model", "m", "--tries", "1"]
+    server.reply = lambda request: "Sure! Here it is."
+    assert generator.main(command) == 1
+    assert (tmp_path / "out.tsv.rejects.tsv").read_text().splitlines()[1].startswith("1\t'=1+1\tsingle-synthetic\t")
+    assert generator.main([*command, "--accept-rejects", "keep-original"]) == 0
+    assert corpus.read_pairs(output)[0]["paperId"] == "=1+1" and corpus.read_pairs(output)[0]["anchor"][0] == "="
