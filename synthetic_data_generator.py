@@ -25,10 +25,11 @@ from paraphrase.asking import Effort, ask
 from paraphrase.corrections import keep_corrections
 from paraphrase.estimate import estimate_lines
 from paraphrase.journal import Journal
+from paraphrase.key import is_openai, warn_of_open_key
 from paraphrase.plan import Draw, PairTable, Request
 from paraphrase.prices import listed_price
 from paraphrase.prompts import read_prompts
-from paraphrase.server import Server, Stop, is_openai, server_address
+from paraphrase.server import Server, Stop, server_address
 from paraphrase.survey import Survey, survey
 from script import InputError, log
 
@@ -183,6 +184,7 @@ def main(argv: list[str] | None = None) -> int:
             print("\n".join(estimate_lines(found, journal, server)))
             return 0
         script.log_settings(args)
+        warn_of_open_key(args.base_url)
         missing = found.counts["missing"]
         log.info("%d rows to be paraphrased, %d of them to be asked for", found.counts["flagged"], missing)
         if not args.batch and (journal.open_batches() or journal.submitting):

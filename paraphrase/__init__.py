@@ -6,7 +6,8 @@ corrections.py  what a person changed in the finished table
 survey.py       what there is to do: one pass through the pair table
 prices.py       what calls cost
 estimate.py     what a run would ask for, cost and take
-server.py       address and key, the body of a call, replies and errors
+key.py          the key to the server, and that nothing shows it
+server.py       the address, the body of a call, replies and errors
 gate.py         how many calls run at once, within --max-cost
 asking.py       calls to the server, many at a time
 progress.py     how far the asking is

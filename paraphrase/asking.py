@@ -148,7 +148,7 @@ class Asker:
             # chat.completions.create would do the same, but takes a third longer to copy and check what is sent.
             async with asyncio.timeout(self.server.timeout):  # the package's own timeout is for each piece of a reply
                 response = await self.client.post("/chat/completions", body=body, cast_to=httpx.Response)
-            reply = reply_of(response.json(), response.headers.get("x-request-id"))
+            reply = reply_of(response.json(), response.headers.get("x-request-id"), self.server)
         except ValueError:  # a page, or cut off on its way
             return Fault("again", NO_REPLY)
         except TimeoutError:

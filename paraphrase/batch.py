@@ -24,9 +24,10 @@ from paraphrase.asking import OVERHEAD_TOKENS, Effort, ask
 from paraphrase.checks import ACCEPTED
 from paraphrase.entries import cost_of_reply, entry_of, parameter_note, reply_entry
 from paraphrase.journal import Journal
+from paraphrase.key import without_key
 from paraphrase.plan import Request
 from paraphrase.prices import BATCH_DISCOUNT, cost_of
-from paraphrase.server import Server, Stop, call_body, client_options, fault_of, fault_of_status, reply_of
+from paraphrase.server import Server, Stop, call_body, client_options, code_of, fault_of, fault_of_status, reply_of
 from paraphrase.survey import Survey
 from script import REMEDIES, InputError, log, name_file
 
@@ -249,7 +250,8 @@ def collect(client, found: Survey, journal: Journal, server: Server) -> int:
             waiting += 1
             continue
         for fault in (made.errors.data if made.errors else None) or ():
-            log.warning("batch %s: %s; submit again, with --limit where tokens are the limit", made.id, fault.code)
+            code = code_of(without_key({"code": fault.code}, server.address)) or "failed"
+            log.warning("batch %s: %s; submit again, with --limit where tokens are the limit", made.id, code)
         half = tuple(rate * BATCH_DISCOUNT for rate in batch["price"]) if batch["price"] else None
         asked = replace(server, model=batch["asked_model"], max_tokens=batch["max_tokens"], price=half)
         with answers(client, made, journal) as came:
@@ -381,7 +383,7 @@ def orphan(key: str, answer: dict, asked: Server) -> dict | None:
     if response.get("status_code") != 200:
         return None
     try:
-        reply = reply_of(response.get("body"), response.get("request_id"))
+        reply = reply_of(response.get("body"), response.get("request_id"), asked)
     except ValueError:
         return None
     usage = reply.usage or {}
@@ -400,7 +402,7 @@ def judge(answer: dict, step: Request, body: dict, journal: Journal, asked: Serv
     response = answer.get("response") or {}
     if response.get("status_code") == 200:
         try:
-            return reply_entry(step, body, reply_of(response.get("body"), response.get("request_id")), asked)
+            return reply_entry(step, body, reply_of(response.get("body"), response.get("request_id"), asked), asked)
         except ValueError:
             return entry_of(step, "no chat completion", body, asked)
     error = (response.get("body") or {}).get("error") or answer.get("error") or {}

@@ -1,4 +1,4 @@
-"""The server: its address, the key, the body of a call, and what its answers and errors mean.
+"""The server: its address, the body of a call, and what its answers and errors mean.
 
 In: settings, a Request, an HTTP answer or an exception of the openai package. Out: what opens a client, the parameters
 of a call, a Reply, or a Fault that says whether to stop, try again, slow down or leave a parameter out.
@@ -12,23 +12,23 @@ import os
 import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from paraphrase.key import find_key, is_openai, without_key
 from paraphrase.plan import Request
 from paraphrase.prices import Price
 from paraphrase.prompts import messages
-from script import InputError, log, regular_file
+from script import InputError, log
 
 OPENAI = "https://api.openai.com/v1"
-CREDENTIALS = "credentials.txt"  # the original's: organization, then key, a line each
 
 CUT_OFF, NO_REPLY, TOO_LATE = "connection broken", "a page or half a reply", "no answer in time"
 NOT_TAKEN = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed|forbidden|invalid param",
     re.IGNORECASE,
 )
+CODE = re.compile(r"[\w.:-]{1,60}")
 TOO_LONG = re.compile(r"too (large|long)|context (length|window)|maximum context", re.IGNORECASE)
 LONGEST_WAIT = 3600  # seconds that a server may ask us to wait, or refuse every call as too many
 LONGEST_BELIEVED = 7 * 86400  # seconds; a wish for more is a slip, and the run waits as if there were none
@@ -40,7 +40,7 @@ class Stop(Exception):
     """A fault that every further call would meet too. The message is one sentence with the remedy."""
 
 
-# ---------------------------------------------------------------- address and key
+# ---------------------------------------------------------------- address
 
 
 @dataclass(frozen=True)
@@ -67,28 +67,9 @@ def server_address(asked: str | None) -> str:
     return address
 
 
-def is_openai(address: str) -> bool:
-    return (urlsplit(address).hostname or "").endswith("api.openai.com")  # eu.api.openai.com too
-
-
 def client_options(address: str, timeout: float) -> dict:
-    """Return what opens a client: address, key and organization.
-
-    The key is OPENAI_API_KEY, or else, for OpenAI's own server alone, the second line of credentials.txt.
-
-    Raises:
-        InputError: no key for OpenAI's server, or something that can't be a key.
-    """
-    key, organization = os.environ.get("OPENAI_API_KEY", "").strip(), None
-    if not key and is_openai(address) and Path(CREDENTIALS).exists():
-        lines = regular_file(CREDENTIALS).read_text(encoding="utf-8").split()
-        if len(lines) != 2:
-            raise InputError(f"{CREDENTIALS} must hold two lines, organization and key; or set OPENAI_API_KEY.")
-        organization, key = lines
-    if not key and is_openai(address):
-        raise InputError("no key: set OPENAI_API_KEY, or name a server of your own with --base-url.")
-    if not key.isascii():
-        raise InputError("OPENAI_API_KEY contains characters that are not ASCII; paste the key itself.")
+    """Return what opens a client: address, key and organization. InputError as in find_key."""
+    organization, key = find_key(address)
     # Faults are judged below; the package would try five more times for an account without money.
     options = {"api_key": key or "none", "max_retries": 0, "timeout": timeout, "organization": organization}
     return options | {"base_url": address}
@@ -112,7 +93,7 @@ async def check_model(client, server: Server) -> None:
         raise Stop(no_server(server.address)) from None
     except (openai.APIError, ValueError, AttributeError):  # not what a list of models looks like
         return
-    ends = getattr(found, "shutdown_date", None)
+    ends = without_key(getattr(found, "shutdown_date", None), server.address)
     if ends:
         log.warning("%s will be shut down on %s; finish before that, or with another model", server.model, ends)
 
@@ -152,8 +133,9 @@ class Reply(NamedTuple):
     request_id: str | None
 
 
-def reply_of(body, request_id: str | None) -> Reply:
+def reply_of(body, request_id: str | None, server: Server) -> Reply:
     """Read a completion's JSON, even if fields are missing. ValueError where it is no completion at all."""
+    body, request_id = without_key([body, request_id], server.address)
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
         raise ValueError("no chat completion")
     choice = dict_of(body["choices"][0] if body["choices"] else None)
@@ -199,7 +181,8 @@ def fault_of(error: Exception, body: dict, server: Server) -> Fault:
 
 def fault_of_status(status: int, told: dict, body: dict, server: Server) -> Fault:
     """Judge an HTTP status and the fields of an error object."""
-    codes = {told.get("code"), told.get("type")}
+    told = without_key(told, server.address)
+    codes = {str(told.get("code")), str(told.get("type"))}
     if status == 402 or codes & QUOTA:
         return Fault("stop", "the account's quota is used up; raise it or wait, then run again.")
     if status in (401, 403):
@@ -214,20 +197,26 @@ def fault_of_status(status: int, told: dict, body: dict, server: Server) -> Faul
     parameter = refused_parameter(told, body)
     if parameter:
         return Fault("parameter", parameter)
-    return Fault("refused", f"refused by the server: {told.get('code') or f'HTTP {status}'}")
+    return Fault("refused", f"refused by the server: {code_of(told) or f'HTTP {status}'}")
+
+
+def code_of(told: dict) -> str | None:
+    """Return an error's code if it has the form of one; another text may quote the passage."""
+    code = str(told.get("code") or "")
+    return code if CODE.fullmatch(code) else None
 
 
 def refused_parameter(told: dict, body: dict) -> str | None:
     """Return which of the call's parameters the server doesn't take; None where the error is about something else."""
-    message = told.get("message") or ""
+    message, param = str(told.get("message") or ""), str(told.get("param") or "")
     if not NOT_TAKEN.search(f"{told.get('code')} {message}") or TOO_LONG.search(message):
         return None
     dispensable = body.keys() - {"model", "messages"}
-    if told.get("param") in dispensable:
-        return told["param"]
+    if param in dispensable:
+        return param
     # Servers other than OpenAI's name it in the message alone.
     named = [name for name in dispensable if re.search(rf"\b{name}\b", message)]
-    return named[0] if len(named) == 1 and not told.get("param") else None
+    return named[0] if len(named) == 1 and not param else None
 
 
 def asked_to_wait(headers) -> float | None:

@@ -14,13 +14,14 @@ from pathlib import Path
 import generator_process
 import pytest
 from fault_server import BAD_REPLIES, FATAL, PASSING, REFUSALS, Faults, Limited, source
-from openai_server import Answer, OpenAIServer, refusal, shorten
+from openai_server import Answer, OpenAIServer, completion, refusal, shorten
 from test_generator import FLAGGED, LONG, journal_of, run, table  # noqa: F401 (a fixture)
 
 import corpus
 import script
 from paraphrase import asking
 from paraphrase.gate import Gate
+from paraphrase.key import warn_of_open_key
 from paraphrase.server import asked_to_wait
 
 
@@ -367,3 +368,83 @@ def test_soak_all_faults_and_twenty_kills(tmp_path):
 
 def shorten_of(passage: str) -> str:
     return shorten({"messages": [{"content": passage}]})
+
+
+# ---- the key
+
+KEY = "sk-secret-1/+="
+
+
+def everything(folder, capsys, caplog):
+    """Return all that a run said, logged, or wrote."""
+    written = "".join(path.read_text() for path in folder.iterdir() if path.name.startswith("paraphrased"))
+    told = capsys.readouterr()
+    return told.out + told.err + caplog.text + written
+
+
+def echo(request, *_):
+    """A reply that holds the key wherever a server can put a text."""
+    text = shorten(request)
+    body = completion(request, f"{text[:20]} {KEY} {text[20:]}", reasoning_content=KEY) | {"model": KEY, "id": KEY}
+    body["usage"] |= {"prompt_tokens_details": {KEY: [KEY]}}
+    return Answer(200, body, (("x-request-id", KEY),))
+
+
+ECHOES = {
+    "a reply": echo,
+    "why a reply ended": lambda request: Answer(200, completion(request, shorten(request), f"stop {KEY}")),
+    "a code": lambda request: (400, refusal(f"key {KEY}", code=f"bad_{KEY}", type=KEY, param=KEY)),
+    "a code that is a sentence": lambda request: (400, refusal("no", code=f"the key {KEY} and {source(request)}")),
+    "a code that is an object": lambda request: (400, refusal("no", code={"key": KEY}, param=[KEY], type=[])),
+    "no key": lambda request: (401, refusal(f"Incorrect API key provided: {KEY}", code=KEY)),
+    "busy": lambda request: (503, refusal(KEY, code=KEY)),
+}
+
+
+@pytest.mark.parametrize("name", ECHOES)
+def test_a_key_that_the_server_echoes_stands_nowhere(table, server, name, monkeypatch, capsys, caplog):  # noqa: F811
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr(asking, "RETRIES", 1)
+    caplog.set_level("INFO")
+    server.models = [{"id": "m", "object": "model", "created": 0, "owned_by": KEY, "shutdown_date": KEY}]
+    server.reply = ECHOES[name]
+    status = run(table, server, "--tries", "1")[0]
+    assert status == (0 if name == "a reply" else 2 if name == "no key" else status)
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    told = everything(table.parent, capsys, caplog)
+    assert "secret-1" not in told and "will be shut down on …" in told
+    assert "passage 1" not in told.replace("verso", "") or name == "a reply"
+
+
+def test_a_word_for_no_key_is_an_ordinary_word_in_a_paraphrase(table, server, monkeypatch):  # noqa: F811
+    for key in ("one", "EMPTY", "enterprise"):
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        server.reply = lambda request, key=key: f"{key} {shorten(request)}"
+        status, rows = run(table, server)
+        assert status == 0 and sum(key in row["anchor"] + row["positive"] for row in rows) >= FLAGGED
+        for path in table.parent.glob("paraphrased.tsv*"):
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("address", "key", "warned"),
+    [
+        ("http://gateway.example.org/v1", "sk-1", True),
+        ("http://10.1.2.3:8000/v1", "sk-1", True),
+        ("http://gateway.example.org/v1", "", False),
+        ("https://gateway.example.org/v1", "sk-1", False),
+        ("http://127.0.0.1:8000/v1", "sk-1", False),
+        ("http://[::1]:8000/v1", "sk-1", False),
+        ("http://localhost:8000/v1", "sk-1", False),
+    ],
+)
+def test_a_key_that_would_travel_unencrypted_is_warned_of(monkeypatch, caplog, address, key, warned):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    warn_of_open_key(address)
+    assert ("unencrypted; use https, or an SSH tunnel" in caplog.text) == warned
+
+
+def test_the_warning_comes_once_a_run(table, server, monkeypatch, caplog):  # noqa: F811
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    assert run(table, server.url.replace("127.0.0.1", "0.0.0.0"))[0] == 0
+    assert caplog.text.count("unencrypted") == 1
