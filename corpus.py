@@ -17,7 +17,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from script import InputError, file_digest, first_few, log, read_json, regular_file, replacing, shortened, write_json
+from script import (
+    InputError,
+    file_digest,
+    first_few,
+    log,
+    read_json,
+    regular_file,
+    replacing,
+    shortened,
+    write_json,
+)
 
 if TYPE_CHECKING:  # numpy costs 0.1 s, pyarrow 0.3 s: --help must not pay for them
     import numpy as np
@@ -26,6 +36,7 @@ PAIR_COLUMNS = ("paperId", "year", "anchor", "positive", "category")
 PARAPHRASED_COLUMNS = (*PAIR_COLUMNS, "system_prompt", "temperature", "model")
 CATEGORIES = ("successive", "single-synthetic", "synthetic-pair", "random-pair")
 TO_GENERATE = "generate"  # the word in a cell that is still to be paraphrased
+PAIRS_DIGEST = "pairs_sha256"  # in a paraphrased table's record: of the pair table it was made from
 
 EMBEDDING_FORMATS = ("parquet", "tsv")
 MANIFEST = "manifest.json"  # an embedding folder is complete only if it has this file

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import corpus
 import script
 from paraphrase import batch, preview, result
 from paraphrase.asking import Effort, ask
@@ -162,6 +163,7 @@ def finish(args, found: Survey, journal: Journal, started: float) -> int:
         return 1
     facts["written"], counts = result.write_table(args.output, found.pairs, journal, args.accept_rejects)
     facts |= {"counts": dict(counts), "sha256": script.file_digest(args.output), "drawn": found.pairs.draw.facts()}
+    facts[corpus.PAIRS_DIGEST] = found.pairs.digest()
     script.write_json(script.record_path(args.output), script.run_record(args, started, **facts))
     told = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items())
     log.info("%d rows in %s: %s", facts["written"], args.output, told)
@@ -174,9 +176,10 @@ def main(argv: list[str] | None = None) -> int:
     args.base_url = server_address(args.base_url)
     args.at_openai = is_openai(args.base_url)
     server, effort = server_of(args), Effort(args.concurrency, args.tries, args.limit, args.max_cost)
-    pairs = PairTable(args.datasource, Draw(args.seed, args.prompt_set, read_prompts(args.prompts, args.prompt_set)))
+    draw = Draw(args.seed, args.prompt_set, read_prompts(args.prompts, args.prompt_set))
     check_paths(args)
     with Journal(Path(f"{args.output}.journal.jsonl"), args.model, args.base_url, read_only=args.dry_run) as journal:
+        pairs = PairTable(args.datasource, draw, journal.holds)
         if not args.dry_run and args.batch != "status":
             keep_corrections(Path(args.output), pairs, journal)
         found = survey(pairs, journal, effort, sample=args.preview or 0)

@@ -364,6 +364,7 @@ def keep_answers(came: Answers, batch: dict, found: Survey, journal: Journal, as
     """
     keeper = Keeper(batch, journal)
     collected = set(journal.collected.get(batch["batch"], ()))
+    journal.coming = came.places  # it may have been submitted by an earlier version, under that version's keys
     for _, request in found.pairs.at(found.lacking):
         step = journal.outstanding(request)
         answer = came.take(step.key) if step and step.key not in collected else None
@@ -374,6 +375,7 @@ def keep_answers(came: Answers, batch: dict, found: Survey, journal: Journal, as
     for key in came.places.keys() - collected:
         keeper.keep(orphan(key, came.take(key), asked))
     keeper.flush()
+    journal.coming = ()
     return {what: count for what, count in keeper.counts.items() if count}
 
 

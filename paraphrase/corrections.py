@@ -82,9 +82,13 @@ def keep_corrections(table: Path, pairs: PairTable, journal: Journal) -> None:
     record = record_of(table)
     if not table.is_file() or script.file_digest(table) == record.get("sha256"):
         return
-    first = next(finished_rows(table), dict.fromkeys(corpus.PARAPHRASED_COLUMNS))
-    expected = Expected(pairs, sorted(first), journal)
-    found, strange, count = compare(table, expected, journal, record.get("drawn") == pairs.draw.facts())
+    columns = set(next(finished_rows(table), corpus.PARAPHRASED_COLUMNS))
+    other_pairs = record.get(corpus.PAIRS_DIGEST, then := pairs.digest()) != then
+    if other_pairs:
+        columns.discard("year")  # it may have been corrected where it belongs: in the metadata
+    expected = Expected(pairs, sorted(columns), journal)
+    same_draws = record.get("drawn") == pairs.draw.facts() and not other_pairs
+    found, strange, count = compare(table, expected, journal, same_draws)
     if found:
         journal.write(found)
         names = script.first_few([entry["paperId"] for entry in found])
@@ -113,8 +117,8 @@ def compare(
 ) -> tuple[list[dict], list[tuple[int, str]], int]:
     """Return journal entries for what was corrected, (number, paperId) of rows that match none, and the rows' number.
 
-    With other draws than the table's, the journal's replies to this run's requests say little of what was written: then
-    any of its replies is taken to be no person's.
+    With other draws or pairs than the table's, the journal's replies to this run's requests say little of what was
+    written: then any of its replies is taken to be no person's.
     """
     replies = set() if same_draws else {digest(text) for text in journal.accepted_texts()}
     found, strange, count = [], [], 0

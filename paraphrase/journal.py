@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Journal:
         writers: model asked → accepted replies.
         batches: id → what is known of a batch; submitting: nonce → a submission with unknown outcome.
         collected: id of an open batch → keys of its answers that are here already.
+        coming: keys of a batch's answers that are about to be journaled.
         failed: the OSError that kept a reply from the disk, or made it use the reserve.
     """
 
@@ -54,6 +55,7 @@ class Journal:
         self.batches: dict[str, dict] = {}
         self.submitting: dict[str, dict] = {}
         self.collected: dict[str, set[str]] = {}
+        self.coming: Container[str] = ()
         self.failed: OSError | None = None
         self.end, self.file, self.waiting, self.lock, self.lacks_newline = 0, None, [], asyncio.Lock(), False
         self.reserve = path.with_name(f".{path.name}.reserve")
@@ -170,6 +172,10 @@ class Journal:
     def open_batches(self) -> list[dict]:
         """Return the batches whose replies were not fetched yet."""
         return [batch for batch in self.batches.values() if batch["event"] == "submitted"]
+
+    def holds(self, key: str) -> bool:
+        """Tell whether there are replies to a key: an accepted one, or rejected ones of this run's model."""
+        return bytes.fromhex(key) in self.accepted or bytes.fromhex(key) in self.rejected or key in self.coming
 
     def reasons(self, request: Request) -> list[str]:
         """Return why this model's replies to a request were rejected, in all runs."""

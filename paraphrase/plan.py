@@ -13,7 +13,7 @@ import os
 import random
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,7 @@ TEMPERATURES = (0.5, 0.7)  # drawn uniformly for each row
 class Request(NamedTuple):
     """One text to ask the model for, with everything drawn before the first call."""
 
-    key: str  # hexadecimal digest of the row, what was drawn for it, and the prompt's words
+    key: str  # hexadecimal digest of the source, what was drawn for it, and the prompt's words
     row: int  # from 0
     cell: str  # the column that gets the paraphrase
     source: str
@@ -54,23 +54,35 @@ class Draw:
         words = digest_of(*(f"{name} {wording(prompt)}" for name, prompt in sorted(self.prompts.items())))
         return {"seed": self.seed, "prompt_set": self.prompt_set, "prompts": words[:16]}
 
-    def request(self, row: dict[str, str], number: int, times: int) -> Request:
+    def request(self, row: dict[str, str], place: Place) -> Request:
         """Draw cell, prompt and temperature for one row.
 
-        Args:
-            times: how often the same row stood in the table up to here; each one is asked for.
-        Raises:
-            InputError: it isn't clear which cell to generate.
+        The cell is drawn from both texts, all else from the source alone: another year, paperId, or order of the table
+        changes no key. Raises InputError where it isn't clear which cell to generate.
         """
-        identity = f"{self.seed}\t{times}\t{cells_of(row)}"
-        dice = random.Random(f"paraphrase {identity}")
-        cell, source = cell_and_source(row, number, dice)
+        cell, source = self.cell_and_source(row, place.number)
+        told = f"{self.seed}\t{place.texts}\t{source}"
+        return self.drawn(told, random.Random(f"paraphrase {told}"), place, row)._replace(cell=cell, source=source)
+
+    def cell_and_source(self, row: dict[str, str], number: int) -> tuple[str, str]:
+        dice = random.Random(f"cell {self.seed}\t{row['anchor']}\t{row['positive']}")
+        return cell_and_source(row, number, dice)
+
+    def earlier_request(self, row: dict[str, str], place: Place) -> Request:
+        """Draw as versions before December 2026 did, from the whole row with its year; a journal may hold replies."""
+        told = f"{self.seed}\t{place.rows}\t" + "\t".join(row[column] for column in corpus.PAIR_COLUMNS)
+        dice = random.Random(f"paraphrase {told}")
+        cell, source = cell_and_source(row, place.number, dice)
+        return self.drawn(f"{told}\t{cell}", dice, place, row)._replace(cell=cell, source=source)
+
+    def drawn(self, told: str, dice: random.Random, place: Place, row: dict[str, str]) -> Request:
+        """Return a request without its cell and source; told is what the draws and the key depend on."""
         prompt = self.prompts[dice.choice(to_draw(self.prompts))]
         temperature = round(dice.uniform(*TEMPERATURES), 2)
-        key = digest_of(identity, cell, wording(prompt), temperature)
+        key = digest_of(told, wording(prompt), temperature)
         second = self.prompts[prompt.then] if prompt.then else None
-        row_alone = digest_of(times, *(row[name] for name in IDENTIFYING))[:32]
-        return Request(key, number, cell, source, prompt, temperature, dice.randrange(2**31), second, row_alone)
+        row_alone = digest_of(place.rows, *identifying(row))[:32]
+        return Request(key, place.number, "", "", prompt, temperature, dice.randrange(2**31), second, row_alone)
 
 
 def cell_and_source(row: dict[str, str], number: int, dice: random.Random) -> tuple[str, str]:
@@ -96,8 +108,8 @@ def check_word(row: dict[str, str], number: int) -> None:
         )
 
 
-def cells_of(row: dict[str, str]) -> str:
-    return "\t".join(row[column] for column in corpus.PAIR_COLUMNS)
+def identifying(row: dict[str, str]) -> list[str]:
+    return [row[name] for name in IDENTIFYING]
 
 
 def digest_of(*parts) -> str:
@@ -117,11 +129,12 @@ class Place(NamedTuple):
 
     offset: int  # in bytes; 0 for the first row, which is read with the header
     number: int  # from 0
-    times: int  # how often the same row stood there up to here
+    rows: int = 1  # how often the same row stood there up to here, whatever its year …
+    texts: int = 1  # … and the same source; each one is asked for
 
 
 class Places:
-    """Places in order, at 24 bytes each."""
+    """Places in order, at 32 bytes each."""
 
     def __init__(self, places: Iterable[Place] = ()):
         self.numbers = array("Q")
@@ -136,7 +149,7 @@ class Places:
 
     def __iter__(self) -> Iterator[Place]:
         numbers = iter(self.numbers)
-        return map(Place, numbers, numbers, numbers)
+        return map(Place, numbers, numbers, numbers, numbers)
 
 
 class Lines:
@@ -154,10 +167,14 @@ class Lines:
 
 
 class PairTable:
-    """The pair table of a run and what is drawn for its flagged rows."""
+    """The pair table of a run and what is drawn for its flagged rows.
 
-    def __init__(self, path: str | Path, draw: Draw):
-        self.path, self.draw, self.state = Path(path), draw, None
+    Args:
+        holds: tells whether there are replies to a key; a row whose replies have an earlier version's key keeps it.
+    """
+
+    def __init__(self, path: str | Path, draw: Draw, holds: Callable[[str], bool] | None = None):
+        self.path, self.draw, self.holds, self.state = Path(path), draw, holds, None
         self.columns: tuple[str, ...] = corpus.PAIR_COLUMNS  # the table's own, once its first row was read
 
     def open(self):
@@ -171,6 +188,11 @@ class PairTable:
             raise InputError(f"{self.path} was changed during this run; run again, replies so far are kept.")
         return table
 
+    def digest(self) -> str:
+        """Return the table's SHA-256 in hexadecimal."""
+        with self.open() as table:
+            return hashlib.file_digest(table.buffer, "sha256").hexdigest()
+
     def rows(self) -> Iterator[tuple[Place, dict[str, str], Request | None]]:
         """Yield each row, where it stands, and the request for a flagged one.
 
@@ -181,16 +203,15 @@ class PairTable:
         with self.open() as table:
             lines, offset = Lines(table), 0
             for number, row in enumerate(corpus.pairs_in(lines, self.path)):
-                place, offset = Place(offset, number, 0), lines.offset
+                place, offset = Place(offset, number), lines.offset
                 self.columns = tuple(row) if number == 0 else self.columns
                 check_word(row, number)
                 if row["category"] not in FLAGGED:
                     yield place, row, None
                     continue
-                digest = hashlib.blake2b(cells_of(row).encode(), digest_size=8).digest()
-                seen[digest] += 1
-                place = place._replace(times=seen[digest])
-                yield place, row, self.draw.request(row, number, place.times)
+                source = self.draw.cell_and_source(row, number)[1]
+                place = place._replace(rows=nth(seen, *identifying(row)), texts=nth(seen, source))
+                yield place, row, self.request(row, place)
 
     def at(self, places: Iterable[Place]) -> Iterator[tuple[dict[str, str], Request]]:
         """Yield rows and requests at these places, which `rows` gave."""
@@ -199,4 +220,19 @@ class PairTable:
                 table.seek(place.offset)
                 names = self.columns if place.offset else None
                 row = next(csv.DictReader(table, names, delimiter="\t", strict=True))
-                yield row, self.draw.request(row, place.number, place.times)
+                yield row, self.request(row, place)
+
+    def request(self, row: dict[str, str], place: Place) -> Request:
+        """Return a row's request, or the one drawn for it by an earlier version if only that one has replies."""
+        request = self.draw.request(row, place)
+        if self.holds is None or self.holds(request.key):
+            return request
+        earlier = self.draw.earlier_request(row, place)
+        return earlier if self.holds(earlier.key) else request
+
+
+def nth(seen: Counter[bytes], *cells: str) -> int:
+    """Count these cells; return how often they were counted up to here."""
+    digest = hashlib.blake2b("\t".join(cells).encode(), digest_size=8).digest()
+    seen[digest] += 1
+    return seen[digest]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import corpus
 import synthetic_data_generator as generator
-from paraphrase.plan import Draw, PairTable, Places, following
+from paraphrase.plan import Draw, PairTable, Place, Places, following
 from paraphrase.prompts import Prompt, read_prompts
 from script import InputError
 
@@ -65,15 +65,39 @@ def test_a_table_that_is_replaced_during_a_run_is_refused(tmp_path):
 
 
 def test_keys_stay_so_that_replies_that_were_paid_for_are_found():
-    """Digests of 3a788ec: whoever changes them makes every user pay again."""
+    """Whoever changes these digests makes every user pay again. The earlier ones are those of 3a788ec."""
     system, second = Prompt("first", "Be brief.", then="second", examples=(("a", "b"),)), Prompt("second", "Rename.")
     draw = Draw(7, "mine", {"first": system, "second": second})
     row = dict(zip(corpus.PAIR_COLUMNS, ("d1", "1900", "a passage", "its neighbor", "synthetic-pair")))
-    request = draw.request(row, 0, 1)
+    request = draw.earlier_request(row, Place(0, 0))
     assert request.key.startswith("20dfeeb8fe941cd2")
     assert following(request, "a reply").key.startswith("16d56b1fa1ff6011")
     assert (request.cell, request.temperature, request.seed) == ("anchor", 0.67, 613429655)
     assert draw.facts()["prompts"] == "dc38525cbcd6fd28"
+    request = draw.request(row, Place(0, 0))
+    assert request.key.startswith("d5afc4322fe293d2")
+    assert following(request, "a reply").key.startswith("b073b0931b16a127")
+    assert (request.cell, request.temperature, request.seed) == ("anchor", 0.66, 1473590438)
+
+
+def test_a_key_is_made_of_the_text_and_what_it_is_asked_with():
+    draw = Draw(7, "fiction", PROMPTS)
+    row = dict(zip(corpus.PAIR_COLUMNS, ("d1", "1900", "a passage", "generate", "single-synthetic")))
+    same = [{}, {"year": "1850"}, {"paperId": "d2"}, {"anchor": "generate", "positive": "a passage"}]
+    assert len({draw.request(row | change, Place(0, 0)).key for change in same}) == 1
+    other = [draw.request(row | {"anchor": "another"}, Place(0, 0)), draw.request(row, Place(0, 0, texts=2))]
+    other += [Draw(8, "fiction", PROMPTS).request(row, Place(0, 0))]
+    assert len({request.key for request in [draw.request(row, Place(0, 0)), *other]}) == 4
+
+
+def test_rows_that_share_a_source_are_asked_for_one_by_one(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    rows = [(f"d{i}", 1900, "one passage", "generate", "single-synthetic") for i in range(5)]
+    rows += [(f"d{i}", 1900, "one passage", f"neighbor {i}", "synthetic-pair") for i in range(40)]
+    corpus.write_pairs(path, [dict(zip(corpus.PAIR_COLUMNS, row)) for row in rows])
+    requests, _, _ = flagged(path)
+    assert len({request.key for _, request in requests}) == 45
+    assert sum(request.source == "one passage" for _, request in requests) > 10
 
 
 def test_a_run_goes_through_the_pair_table_once_to_survey_and_once_to_write(tmp_path, server, monkeypatch):

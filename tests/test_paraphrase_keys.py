@@ -1,0 +1,101 @@
+"""Nothing is paid for twice: not after a corrected year, and not with a journal that an earlier version wrote."""
+
+from contextlib import contextmanager
+
+import pytest
+from batch_server import BatchServer
+from openai_server import shorten
+from test_generator import FLAGGED, journal_of, run, table  # noqa: F401 (a fixture)
+from test_paraphrase_corrections import MINE, correct, paraphrase_cell, paraphrased, row_of
+
+import corpus
+from paraphrase.plan import Draw
+
+
+def in_steps(request):
+    """Answer the second step of fiction with what it is given."""
+    return request["messages"][-1]["content"] if "another name" in str(request["messages"]) else shorten(request)
+
+
+def change(table, **cells):  # noqa: F811
+    corpus.write_pairs(table, [row | cells for row in corpus.read_pairs(table)])
+
+
+@contextmanager
+def earlier_version():
+    """Let the generator draw and name its requests as earlier versions did."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Draw, "request", Draw.earlier_request)
+        yield
+
+
+@pytest.mark.parametrize("cells", [{"year": 1850}, {"paperId": "renamed"}])
+@pytest.mark.parametrize("prompts", ["scholarly", "fiction"])
+def test_a_corrected_year_or_name_costs_nothing(table, server, cells, prompts):  # noqa: F811
+    server.reply = in_steps
+    before = run(table, server, "--prompt-set", prompts)[1]
+    asked = len(server.requests)
+    change(table, **cells)
+    corpus.write_pairs(table, corpus.read_pairs(table)[::-1])
+    status, rows = run(table, server, "--prompt-set", prompts)
+    assert status == 0 and len(server.requests) == asked
+    as_text = {name: str(value) for name, value in cells.items()}
+    assert rows[::-1] == [row | as_text for row in before]
+
+
+def test_a_corrected_year_does_not_cost_a_correction_by_hand(table, server, caplog):  # noqa: F811
+    run(table, server)
+    cells = {paper_id: paraphrase_cell(table, paper_id) for paper_id in ("s1", "p2")}
+    correct(table, *cells)
+    change(table, year=1850)
+    status, rows = run(table, server)
+    assert status == 0 and len(server.requests) == FLAGGED and {row["year"] for row in rows} == {"1850"}
+    assert all(row_of(rows, paper_id)[cell] == MINE for paper_id, cell in cells.items())
+    assert "kept 2 paraphrases corrected by hand" in caplog.text
+
+
+@pytest.mark.parametrize("prompts", ["scholarly", "fiction"])
+def test_a_journal_of_an_earlier_version_is_taken_up(table, server, prompts):  # noqa: F811
+    flags, server.reply = ("--prompt-set", prompts), in_steps
+    with earlier_version():
+        before = run(table, server, *flags)[1]
+    written, asked = paraphrased(table).read_bytes(), len(server.requests)
+    for _ in (1, 2):
+        assert run(table, server, *flags) == (0, before) and len(server.requests) == asked
+        assert paraphrased(table).read_bytes() == written
+
+
+def test_half_a_journal_of_an_earlier_version_is_taken_up(table, server):  # noqa: F811
+    server.reply = lambda request: "Sure! Here." if "passage 1 " in str(request) else shorten(request)
+    with earlier_version():
+        run(table, server, "--limit", "12", "--tries", "2")
+    half = len(server.requests)
+    rejected = sum(entry["verdict"] != "accepted" for entry in journal_of(table))
+    assert rejected and run(table, server, "--tries", "2")[0] == 1
+    kept = [entry["verdict"] == "accepted" for entry in journal_of(table)]
+    assert len(server.requests) == len(kept) and sum(kept) == FLAGGED - 2  # s1 and t1, each with two tries
+    assert len(kept) - sum(kept) == 4 and half < len(kept)
+    assert run(table, server, "--tries", "2", "--accept-rejects", "drop")[0] == 0
+    assert len(server.requests) == len(kept)
+
+
+def test_a_batch_that_an_earlier_version_submitted_is_collected(table):  # noqa: F811
+    with BatchServer() as server:
+        with earlier_version():
+            assert run(table, server, "--batch", "submit") == (0, None)
+        server.end(next(iter(server.batches)))
+        status, rows = run(table, server, "--batch", "collect")
+        assert status == 0 and len(rows) == 23 and len(server.requests) == 1
+        entries = [entry for entry in journal_of(table) if "key" in entry]
+        assert len(entries) == FLAGGED and {entry["verdict"] for entry in entries} == {"accepted"}
+        assert run(table, server) == (0, rows) and len(server.requests) == 1
+
+
+def test_a_copy_of_a_passage_is_asked_for_and_nobody_is_said_to_have_corrected_it(table, server, caplog):  # noqa: F811
+    run(table, server)
+    correct(table, "s4")
+    rows = corpus.read_pairs(table)
+    corpus.write_pairs(table, [row_of(rows, "s2") | {"paperId": "reprint"}, *rows])
+    status, rows = run(table, server)
+    assert status == 0 and len(server.requests) == FLAGGED + 1 and len(rows) == 24
+    assert "kept 1 paraphrase corrected by hand" in caplog.text and "(s4)" in caplog.text
