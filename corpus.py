@@ -23,6 +23,7 @@ from script import (
     first_few,
     log,
     read_json,
+    record_path,
     regular_file,
     replacing,
     shortened,
@@ -315,6 +316,19 @@ def check_pair(row: dict[str, str], path: str | Path, number: int) -> None:
     for column in ("anchor", "positive"):
         if not row[column].strip():
             raise InputError(f"{path}, line {number}: the {column} is empty; make the table again with its script.")
+
+
+def is_made_from(paraphrased: str | Path, pairs: str | Path) -> bool | None:
+    """Tell whether a paraphrased table was made from a pair table as this is now.
+
+    Returns:
+        None if that can't be known: no record beside the table, one of an earlier version, or no pair table.
+    Raises:
+        InputError: the record is not valid JSON.
+    """
+    record, now = record_path(paraphrased), file_digest(pairs)
+    then = read_json(record).get(PAIRS_DIGEST) if record.exists() else None
+    return then == now if then and now else None
 
 
 # ---------------------------------------------------------------- embedding files

@@ -4,11 +4,12 @@ from contextlib import contextmanager
 
 import pytest
 from batch_server import BatchServer
-from openai_server import shorten
-from test_generator import FLAGGED, journal_of, run, table  # noqa: F401 (a fixture)
+from openai_server import OpenAIServer, shorten
+from test_generator import FLAGGED, LONG, journal_of, run, table  # noqa: F401 (a fixture)
 from test_paraphrase_corrections import MINE, correct, paraphrase_cell, paraphrased, row_of
 
 import corpus
+import script
 from paraphrase.plan import Draw
 
 
@@ -99,3 +100,37 @@ def test_a_copy_of_a_passage_is_asked_for_and_nobody_is_said_to_have_corrected_i
     status, rows = run(table, server)
     assert status == 0 and len(server.requests) == FLAGGED + 1 and len(rows) == 24
     assert "kept 1 paraphrase corrected by hand" in caplog.text and "(s4)" in caplog.text
+
+
+# ---- the pair table that a paraphrased table was made from
+
+
+def test_a_paraphrased_table_tells_whether_it_was_made_from_a_pair_table(table, server):  # noqa: F811
+    assert corpus.is_made_from(paraphrased(table), table) is None  # not made yet
+    run(table, server)
+    assert corpus.is_made_from(paraphrased(table), table) is True
+    assert script.read_json(script.record_path(paraphrased(table)))["pairs_sha256"] == script.file_digest(table)
+    change(table, year=1850)
+    assert corpus.is_made_from(paraphrased(table), table) is False
+    run(table, server)
+    assert corpus.is_made_from(paraphrased(table), table) is True
+    record = script.read_json(script.record_path(paraphrased(table)))
+    del record["pairs_sha256"]  # as earlier versions wrote it
+    script.write_json(script.record_path(paraphrased(table)), record)
+    assert corpus.is_made_from(paraphrased(table), table) is None
+    assert corpus.is_made_from(paraphrased(table), table.with_name("gone.tsv")) is None
+
+
+def test_a_pair_table_of_another_seed_is_told_from_that_of_the_first(corpus_folder, tmp_path):
+    import select_training_pairs_final as final
+    import synthetic_data_generator as generator
+
+    for i in range(20):
+        corpus_folder.add(f"d{i}", 1900, [f"passage {n} of {i} {LONG}" for n in range(20)])
+    pairs, output = tmp_path / "pairs.tsv", tmp_path / "out.tsv"
+    with OpenAIServer() as server:
+        for seed in ("0", "1"):
+            assert final.main(["400", *corpus_folder.flags, "--seed", seed, "-o", str(pairs)]) == 0
+            assert corpus.is_made_from(output, pairs) is (None if seed == "0" else False)
+            command = ["-d", str(pairs), "-o", str(output), "--base-url", server.url, "--model", "m"]
+            assert generator.main(command) == 0 and corpus.is_made_from(output, pairs) is True
