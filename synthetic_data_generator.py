@@ -150,6 +150,7 @@ def show_preview(found: Survey, journal: Journal, server: Server) -> int:
 def finish(args, found: Survey, journal: Journal, started: float) -> int:
     """List the rejects; write the table where every row has its paraphrase or may do without; return the status."""
     lacking = result.lacking_rows(found, journal)
+    journal.keep_years(found.pairs.taken_up)
     result.write_rejects(Path(args.rejects), lacking.rejects)
     facts = result.summary(journal, time.time() - started)
     if lacking.rows:
@@ -179,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     draw = Draw(args.seed, args.prompt_set, read_prompts(args.prompts, args.prompt_set))
     check_paths(args)
     with Journal(Path(f"{args.output}.journal.jsonl"), args.model, args.base_url, read_only=args.dry_run) as journal:
-        pairs = PairTable(args.datasource, draw, journal.holds)
+        pairs = PairTable(args.datasource, draw, journal if journal.end else None)
         if not args.dry_run and args.batch != "status":
             keep_corrections(Path(args.output), pairs, journal)
         found = survey(pairs, journal, effort, sample=args.preview or 0)

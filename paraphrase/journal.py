@@ -33,6 +33,7 @@ class Journal:
     Attributes:
         accepted: key of a request → where the line of its accepted reply begins.
         corrected: a row's identity → where the line of the paraphrase begins that a person wrote for it.
+        years: a row's identity → the year that an earlier version made part of its key.
         rejected: key → why this run's model's replies to it were rejected, in order.
         refused: parameters that this model's server has refused.
         totals: over all runs: replies, accepted, prompt_tokens, completion_tokens, and of this model alone
@@ -49,6 +50,7 @@ class Journal:
         self.path, self.model, self.where = path, model, where
         self.accepted: dict[bytes, int] = {}
         self.corrected: dict[bytes, int] = {}
+        self.years: dict[str, str] = {}
         self.rejected: dict[bytes, list[str]] = {}
         self.refused: set[str] = set()
         self.totals, self.writers, self.cost, self.unpriced = Counter(), Counter(), 0.0, 0
@@ -120,6 +122,8 @@ class Journal:
                 bytes.fromhex(entry["key"]), entry["verdict"], entry["asked_model"]
             elif entry["event"] == "corrected":
                 bytes.fromhex(entry["row"]), entry["cell"], entry["text"]
+            elif entry["event"] == "asked with year":
+                entry["row"], entry["year"]
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{self.path}, line {number}: not a journal entry; repair or delete that line.") from None
         return entry
@@ -157,6 +161,8 @@ class Journal:
         """Remember what is no reply: a correction, a parameter that was refused, or a batch's course."""
         if entry["event"] == "corrected":
             self.corrected[bytes.fromhex(entry["row"])] = offset
+        elif entry["event"] == "asked with year":
+            self.years[entry["row"]] = entry["year"]
         elif entry["event"] == "parameter refused":
             if entry["asked_model"] == self.model and entry["where"] == self.where:
                 self.refused.add(entry["param"])
@@ -223,6 +229,12 @@ class Journal:
         return self.reply_to(after) if after else entry
 
     # ---- writing
+
+    def keep_years(self, taken_up: dict[str, str]) -> None:
+        """Note which year is in the keys of rows taken up from an earlier version, for when it is corrected."""
+        new = {row: year for row, year in taken_up.items() if row not in self.years}
+        if new:
+            self.write([{"event": "asked with year", "row": row, "year": year} for row, year in new.items()])
 
     async def append(self, entry: dict) -> None:
         """Put an entry on disk, together with those that came while the disk was busy, then count it."""

@@ -13,10 +13,10 @@ import os
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import corpus
 from paraphrase.prompts import Prompt, to_draw, wording
@@ -65,7 +65,8 @@ class Draw:
         return self.drawn(told, random.Random(f"paraphrase {told}"), place, row)._replace(cell=cell, source=source)
 
     def cell_and_source(self, row: dict[str, str], number: int) -> tuple[str, str]:
-        dice = random.Random(f"cell {self.seed}\t{row['anchor']}\t{row['positive']}")
+        drawn = row["category"] == "synthetic-pair"  # to seed dice takes as long as all else together
+        dice = random.Random(f"cell {self.seed}\t{row['anchor']}\t{row['positive']}") if drawn else None
         return cell_and_source(row, number, dice)
 
     def earlier_request(self, row: dict[str, str], place: Place) -> Request:
@@ -85,7 +86,7 @@ class Draw:
         return Request(key, place.number, "", "", prompt, temperature, dice.randrange(2**31), second, row_alone)
 
 
-def cell_and_source(row: dict[str, str], number: int, dice: random.Random) -> tuple[str, str]:
+def cell_and_source(row: dict[str, str], number: int, dice: random.Random | None) -> tuple[str, str]:
     """Return which cell gets the paraphrase, and of which text."""
     if row["category"] == "synthetic-pair":
         cell = dice.choice(("anchor", "positive"))
@@ -166,15 +167,27 @@ class Lines:
             yield line
 
 
+class Answered(Protocol):
+    """What the plan must know of the journal: which keys have replies, and for which year earlier versions asked."""
+
+    years: dict[str, str]  # identity of a row → year
+
+    def holds(self, key: str) -> bool: ...
+
+
 class PairTable:
     """The pair table of a run and what is drawn for its flagged rows.
 
     Args:
-        holds: tells whether there are replies to a key; a row whose replies have an earlier version's key keeps it.
+        journal: tells which keys have replies; a row whose replies have an earlier version's key keeps that request.
+            None where there are no replies yet.
+    Attributes:
+        taken_up: identity of each such row → the year in its key.
     """
 
-    def __init__(self, path: str | Path, draw: Draw, holds: Callable[[str], bool] | None = None):
-        self.path, self.draw, self.holds, self.state = Path(path), draw, holds, None
+    def __init__(self, path: str | Path, draw: Draw, journal: Answered | None = None):
+        self.path, self.draw, self.journal, self.state = Path(path), draw, journal, None
+        self.taken_up: dict[str, str] = {}
         self.columns: tuple[str, ...] = corpus.PAIR_COLUMNS  # the table's own, once its first row was read
 
     def open(self):
@@ -225,10 +238,14 @@ class PairTable:
     def request(self, row: dict[str, str], place: Place) -> Request:
         """Return a row's request, or the one drawn for it by an earlier version if only that one has replies."""
         request = self.draw.request(row, place)
-        if self.holds is None or self.holds(request.key):
+        if self.journal is None or self.journal.holds(request.key):
             return request
-        earlier = self.draw.earlier_request(row, place)
-        return earlier if self.holds(earlier.key) else request
+        year = self.journal.years.get(request.identity, row["year"])  # it may have been corrected since
+        earlier = self.draw.earlier_request(row | {"year": year}, place)
+        if not self.journal.holds(earlier.key):
+            return request
+        self.taken_up[request.identity] = year
+        return earlier
 
 
 def nth(seen: Counter[bytes], *cells: str) -> int:
