@@ -6,6 +6,7 @@ exclusions.py reads them, and its record.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import OrderedDict
 from itertools import groupby
@@ -22,6 +23,7 @@ from script import log
 if TYPE_CHECKING:  # numpy costs 0.1 s: --help must not pay for it
     import numpy as np
 
+DEFINITION = 1  # raise it whenever what counts as a quotation changes: files of another definition are made again
 QUOTE = 6  # words in the same order in both texts
 WORD = re.compile(r"\w+")
 ROLL = 0x9E3779B97F4A7C15  # odd, so that its powers mod 2**64 never vanish: the order of the six words counts
@@ -39,11 +41,17 @@ class Quotes:
     def __init__(self, folder: Folder, chunks: ChunkFolder, most_documents: int, settings: Settings):
         self.folder, self.chunks, self.most_documents, self.settings = folder, chunks, most_documents, settings
         self.kept: OrderedDict[int, Phrases] = OrderedDict()
+        self.states: dict[int, str] = {}
 
     def of_year(self, year: int) -> PassageExclusions:
-        """Return the passage exclusions of a year's documents, from its file if that was made from these inputs."""
+        """Return the passage exclusions of a year's documents, from its file if that was made from these texts."""
         path = self.settings.quotes(year)
-        planned = {"most_documents": self.most_documents, "inputs": self.folder.digest_of(window_of(year))}
+        texts = "".join(self.state_of_texts(near) for near in window_of(year))
+        planned = {
+            "definition": DEFINITION,
+            "most_documents": self.most_documents,
+            "chunk_files": hashlib.sha256(texts.encode()).hexdigest(),
+        }
         record = script.record_path(path)
         if path.exists() and record.exists() and planned.items() <= script.read_json(record).items():
             return read_passages(path, self.folder.order)
@@ -55,6 +63,20 @@ class Quotes:
         script.write_json(record, planned | {"documents": len(found), "passages": count})
         log.info("%d: %d documents share six words with %d passages of other years", year, len(found), count)
         return found
+
+    def state_of_texts(self, year: int) -> str:
+        """Return a line for each document of a year: its name and, of its chunk file, the size and time.
+
+        Reading the texts of a window would cost most of what their quotations on file save.
+        """
+        if year not in self.states:
+            lines = []
+            for document in self.folder.by_year.get(year, []):
+                path = self.chunks.root / document.filename
+                found = path.stat() if path.exists() else None
+                lines.append(f"{year} {document.paper_id} {found and (found.st_size, found.st_mtime_ns)}\n")
+            self.states[year] = "".join(lines)
+        return self.states[year]
 
     def phrases(self, year: int) -> Phrases:
         """Return a year's phrases; those of one window stay in memory, about 40 MB for 7,000 passages."""

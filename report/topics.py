@@ -7,6 +7,7 @@ In: the texts of the whole corpus. Out: mixtures of the embedded passages, float
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ WORD = re.compile(r"[^\W\d_]\w+")
 RAREST = 5  # passages a word must occur in
 MOST_FREQUENT = 20  # words left out, because no list of stop words fits three centuries
 INFERENCE_ITERATIONS = 100
+DEFINITION = 1  # raise it whenever the mixtures change: those of another definition are made again
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class TopicSettings:
 
 
 class Texts:
-    """The words of the whole corpus, embedded or not, read when they are first asked for.
+    """The texts of the whole corpus, embedded or not, read when they are first asked for.
 
     Args:
         held: paperIds of the documents that nothing is fitted on.
@@ -45,6 +47,17 @@ class Texts:
 
     def __init__(self, documents: list[Document], chunks: ChunkFolder, held: set[str]):
         self.documents, self.chunks, self.held = documents, chunks, held
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A SHA-256 of all passages in order, and of which documents are held out.
+
+        The texts are read for it alone: a minute for a corpus whose topic model takes hours, and no words in memory.
+        """
+        digest = hashlib.sha256(repr(sorted(self.held)).encode())
+        for document in self.documents:
+            digest.update(repr((document.paper_id, self.chunks.passages(document))).encode())
+        return digest.hexdigest()
 
     @functools.cached_property
     def words(self) -> dict[str, list[list[str]]]:
@@ -100,13 +113,15 @@ def fit_and_infer(fitted: list[list[str]], wanted: list[list[str]], settings: To
 
 def topic_mixtures(folder: Path, passages: Passages, texts: Texts, settings: TopicSettings, seed: int) -> np.ndarray:
     """Return the mixtures of the embedded passages by one topic model, from the folder if it was fitted before."""
+    rows = zip(passages.document.tolist(), passages.number.tolist())
+    embedded = repr([(passages.paper_ids[document], number) for document, number in rows])
     key = {
+        "definition": DEFINITION,
         "topics": settings.topics,
         "iterations": settings.iterations,
         "seed": seed,
-        "held_out": sorted(texts.held),
-        "documents": [document.paper_id for document in texts.documents],
-        "passages": len(passages.document),
+        "texts_sha256": texts.digest,
+        "passages_sha256": hashlib.sha256(embedded.encode()).hexdigest(),
     }
     stem = folder / f"{settings.topics}-{seed}"
     record, store = stem.with_suffix(".json"), stem.with_suffix(".npy")

@@ -226,6 +226,28 @@ def test_the_topic_model_tells_kinds_of_documents_apart_and_is_kept(tmp_path, co
         topics.words_of_rows(texts.words, passages)
 
 
+def test_the_topic_model_is_fitted_again_when_a_text_or_the_embedded_passages_changed(
+    tmp_path, corpus_folder, monkeypatch
+):
+    corpus_folder.add("a", 1900, 3).add("b", 1901, 3)
+    documents, _ = corpus.read_metadata(corpus_folder.metadata)
+    settings, fitted = topics.TopicSettings(topics=2, iterations=1, seeds=range(1)), []
+    monkeypatch.setattr(topics, "fit_and_infer", lambda *words: fitted.append(words) or np.zeros((3, 2)))
+
+    def is_fitted(held, numbers):
+        """Tell whether the mixtures of these passages of document b are made anew."""
+        before = len(fitted)
+        texts = topics.Texts(documents, corpus.ChunkFolder(corpus_folder.chunks), held)
+        passages = Passages(["b"], np.array([1901]), np.zeros(len(numbers), dtype=int), np.array(numbers))
+        topics.topic_mixtures(tmp_path / "r", passages, texts, settings, 0)
+        return len(fitted) > before
+
+    assert is_fitted({"b"}, [0, 1, 2]) and not is_fitted({"b"}, [0, 1, 2])
+    (corpus_folder.chunks / "a.txt").write_text("0\tcorrected\n1\ta passage 1\n2\ta passage 2\n")
+    assert is_fitted({"b"}, [0, 1, 2]) and not is_fitted({"b"}, [0, 1, 2])
+    assert is_fitted({"b"}, [2, 1, 0]) and is_fitted({"a"}, [2, 1, 0]) and not is_fitted({"a"}, [2, 1, 0])
+
+
 @pytest.fixture(scope="module")
 def embedded(tiny_encoder, tmp_path_factory):
     """Return a folder with the word corpus's embeddings by two encoders: base and tuned."""

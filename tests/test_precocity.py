@@ -543,3 +543,19 @@ def test_shared_six_words_exclude_the_passage_and_common_phrases_do_not(dense):
     assert dense.run(*flags, "--quote-documents", "100") == 0
     counted = [line.count("\t") for line in (dense.out / "quotes/1900.tsv").read_text().splitlines()]
     assert counted == [1, 45 * 3]  # b-1900 shares the phrase with all other years' passages, except b-1910's
+
+
+def test_quotations_are_sought_again_when_a_text_changed_and_not_for_other_embeddings(dense):
+    quote, chunks = "Call me Ishmael some years ago", dense.folder / "chunks"
+    chunks.mkdir()
+    for document in ("a-1900", "b-1910", "a-1888"):
+        (chunks / f"{document}.txt").write_text(f"0\t{quote}\n")
+    found, flags = dense.out / "quotes/1900.tsv", ["-s", 1900, "-e", 1901, "--exclude-quotes", "-r", chunks]
+    assert dense.run(*flags) == 0 and found.read_text() == "a-1900\ta-1888-0\tb-1910-0\n"
+    made = found.stat().st_mtime_ns
+    spoil(dense, put(4, 0.5))
+    assert dense.run(*flags) == 0 and found.stat().st_mtime_ns == made
+    (chunks / "b-1910.txt").write_text("0\tCall me Ishmael some days ago\n")
+    assert dense.run(*flags) == 0 and found.read_text() == "a-1900\ta-1888-0\n"
+    (chunks / "a-1888.txt").unlink()
+    assert dense.run(*flags) == 0 and found.read_text() == ""
