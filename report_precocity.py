@@ -1,9 +1,10 @@
 """Show what calc_precocity_for_embeddings.py measured: pictures, a table by decade, and a section for the report.
 
-Reads one or more tables (<prefix><startdate>s_docs.tsv with passages/ beside it, or the folder that holds both) and the
-metadata (paperId, year; title and numeric columns if there are any). Writes PNG pictures, precocity_most_least.tsv and
-last section.html, which evaluate_timeline.py --section puts into its page. With --covariate NAME, a numeric column such
-as citations, it also fits the paper's regression of that column on precocity, its square, novelty and date.
+Reads one or more tables (<prefix><startdate>s_docs.tsv with its manifest and passages/ beside it, or the folder that
+holds them) and the metadata (paperId, year; title and numeric columns if there are any). Writes PNG pictures,
+precocity_most_least.tsv and last section.html, which evaluate_timeline.py --section puts into its page. With
+--covariate NAME, a numeric column such as citations, it also fits the paper's regression of that column on precocity,
+its square, novelty and date.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     from report.regression import regressions
 
     folder, choice = Path(args.output), tables.Choice(args.fraction, args.filter, args.radius)
-    args.tables = [tables.table_in(path) for path in args.tables]
-    rows, table = tables.read_rows(args.metadatapath), tables.read_tables(args.tables)
+    measured = [tables.measured_in(path) for path in args.tables]
+    rows, table = tables.read_rows(args.metadatapath), tables.read_tables([one.table for one in measured])
     documents = tables.documents_of(table, choice, rows)
     left_out = table.docid.nunique() - len(documents)
     log.info("%d documents with precocity, %d without: %s", len(documents), left_out, choice)
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     found = regressions(documents, rows, args.covariate)
     shown = pd.concat(tables.ends(documents, "precocity", STRIPS))
-    passages = tables.read_passages(args.tables, choice, shown)
+    passages = tables.read_passages(measured, choice, shown)
 
     listed = tables.most_and_least(documents)
     tables.write_most_and_least(folder / "precocity_most_least.tsv", listed)

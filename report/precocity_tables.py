@@ -7,7 +7,6 @@ precocious quarter as top_precocity …, title) and of passages (paperId, chunkn
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,17 +39,39 @@ class Choice(NamedTuple):
         return table[same & (table.filtered == self.filtered)]
 
 
-def table_in(path: str) -> str:
-    """Return the table's path: for a folder, that of the table its manifest.json names."""
-    if not Path(path).is_dir():
-        return path
-    manifest = Path(path) / corpus.MANIFEST
-    if not manifest.exists():
-        raise InputError(f"{manifest} does not exist: not all years are done; run calc_precocity_for_embeddings.py.")
-    return str(Path(path) / script.read_json(manifest)["table"])
+class Measured(NamedTuple):
+    """A table that calc_precocity_for_embeddings.py wrote, and the prefix of its files."""
+
+    table: Path
+    prefix: str
+
+    def passages(self, year: int) -> Path:
+        """Return the file of a year's passages."""
+        return self.table.parent / "passages" / f"{self.prefix}{year}.parquet"
 
 
-def read_table(path: str) -> pd.DataFrame:
+def measured_in(path: str) -> Measured:
+    """Return the table at this path, or the one in this folder, as its manifest tells it.
+
+    Raises:
+        InputError: no manifest tells of the table, or the folder has several.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    found = {}
+    for manifest in sorted(folder.glob(f"*{corpus.MANIFEST}")):
+        if name := script.read_json(manifest).get("table"):
+            found[folder / name] = Measured(folder / name, manifest.name.removesuffix(corpus.MANIFEST))
+    if folder != Path(path):
+        found = {table: measured for table, measured in found.items() if table == Path(path)}
+    if not found:
+        which = f"{folder / corpus.MANIFEST} does not exist" if folder == Path(path) else f"no manifest tells of {path}"
+        raise InputError(f"{which}: not all years are done; run calc_precocity_for_embeddings.py.")
+    if len(found) > 1:
+        raise InputError(f"{folder} has {' and '.join(table.name for table in found)}; pass one of them.")
+    return next(iter(found.values()))
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
     """Return a table's rows; ids stay text, empty values are NaN. InputError for a table of another kind."""
     as_text, empty = {"docid": str, "filtered": str}, {name: "" for name in VALUES}
     script.regular_file(path)
@@ -66,7 +87,7 @@ def read_table(path: str) -> pd.DataFrame:
     return table
 
 
-def read_tables(paths: list[str]) -> pd.DataFrame:
+def read_tables(paths: list[str | Path]) -> pd.DataFrame:
     """Return the rows of several tables. InputError where one document is in two of them."""
     table = pd.concat(map(read_table, paths), ignore_index=True)
     twice = table.docid[table.duplicated(KEYS)]
@@ -96,19 +117,17 @@ def documents_of(table: pd.DataFrame, choice: Choice, rows: dict[str, dict[str, 
     return found
 
 
-def read_passages(tables: list[str], choice: Choice, documents: pd.DataFrame) -> pd.DataFrame:
+def read_passages(several: list[Measured], choice: Choice, documents: pd.DataFrame) -> pd.DataFrame:
     """Return paperId, chunknumber and precocity of these documents' passages. InputError where a document has none."""
     parts = []
-    for table in map(Path, tables):
-        prefix = re.sub(r"-?\d+s_docs\.tsv$", "", table.name)
-        for year in sorted(set(documents.year)):
-            path = table.parent / "passages" / f"{prefix}{year}.parquet"
+    for measured in several:
+        for path in map(measured.passages, sorted(set(documents.year))):
             if path.exists():
                 part = choice.of(pd.read_parquet(script.regular_file(path)))
                 parts.append(part[part.paperId.isin(documents.index)][["paperId", "chunknumber", "precocity"]])
     lacking = set(documents.index) - set().union(*(set(part.paperId) for part in parts))
     if lacking:
-        folder, names = Path(tables[0]).parent / "passages", script.first_few(sorted(lacking))
+        folder, names = several[0].table.parent / "passages", script.first_few(sorted(lacking))
         raise InputError(f"{folder} lacks {names}; keep that folder beside the table.")
     return pd.concat(parts)
 

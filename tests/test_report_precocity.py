@@ -81,6 +81,23 @@ def test_the_section_has_every_picture_and_reads_them(measured):
         assert (measured.out / f"precocity_{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("prefix", ["para10-", "run2", "-5s_docs.tsv"])
+def test_passages_are_found_by_whatever_prefix_the_manifest_tells(measured, capsys, prefix):
+    table = measured.folder / f"{prefix}1900s_docs.tsv"
+    (measured.folder / "1900s_docs.tsv").rename(table)
+    (measured.folder / "manifest.json").unlink()
+    script.write_json(measured.folder / f"{prefix}manifest.json", {"table": table.name})
+    for path in list((measured.folder / "passages").iterdir()):
+        path.rename(path.with_name(prefix + path.name))
+    assert measured.run(table=table) == 0 and measured.run() == 0
+    assert (measured.out / "precocity_strips.png").exists()
+    script.write_json(measured.folder / "manifest.json", {"table": "1900s_docs.tsv"})
+    assert measured.run() == 2 and "pass one of them" in capsys.readouterr().err
+    assert measured.run(table=table) == 0
+    (measured.folder / f"{prefix}manifest.json").unlink()
+    assert measured.run(table=table) == 2 and "no manifest tells of" in capsys.readouterr().err
+
+
 def test_the_most_and_the_least_of_each_decade(measured):
     assert measured.run(table=measured.folder / "1900s_docs.tsv") == 0
     header, *lines = (measured.out / "precocity_most_least.tsv").read_text().splitlines()
