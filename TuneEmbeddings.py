@@ -24,7 +24,7 @@ from pathlib import Path
 
 import corpus
 import script
-from encoder import check_length, load_model, set_prompt
+from encoder import check_length, load_model, model_digest, set_prompt
 from script import log
 from tuning.folder import (
     FINAL,
@@ -84,6 +84,7 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     after = finish(model, folder, recipe, split, machine)
     facts = {
         "recipe": dataclasses.asdict(recipe),
+        "model_sha256": model_digest(folder / FINAL),
         "device": machine.device,
         "processes": machine.processes,
         "precision": machine.precision,
@@ -140,6 +141,7 @@ def adjust_anew(args, recipe: Recipe, split: Split) -> None:
         record = script.read_json(folder / corpus.TRAINING_RECORD)
         record["scores"]["after"] = finish(model, folder, recipe, split, machine)
         record |= {"recipe": dataclasses.asdict(recipe), "arguments": vars(args)}
+        record["model_sha256"] = model_digest(folder / FINAL)
         script.write_json(folder / corpus.TRAINING_RECORD, record)
         (folder / STOPPED).unlink(missing_ok=True)
         write_recipe(folder, recipe)  # last: until it is there, the next run adjusts again

@@ -545,6 +545,15 @@ class DecadeFile:
         """The file's SHA-256, from the manifest or else computed once."""
         return self.record["sha256"] if self.record is not None else file_digest(self.path)
 
+    def read(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Read the file as read_embeddings does. InputError also where it is not the one that the manifest lists."""
+        if self.record is not None and file_digest(self.path) != self.digest:
+            raise InputError(
+                f"{self.path} is not the file that {MANIFEST} lists (other SHA-256); copy it again with its manifest, "
+                "or delete it and run Apply_Tuned_Model.py again."
+            )
+        return read_embeddings(self.path)
+
 
 def read_manifest(folder: str | Path) -> dict:
     """Read an embedding folder's manifest. InputError if there is none: the folder is not complete."""
@@ -601,11 +610,11 @@ def read_embedding_folder(folder: str | Path) -> tuple[list[str], np.ndarray, np
     Returns:
         paperIds, passage numbers (int, (passages,)), vectors (float32, (passages, dimensions)), decades ascending.
     Raises:
-        InputError: the folder has no manifest or lacks a file, or a file is damaged.
+        InputError: the folder has no manifest or lacks a file, or a file is damaged or not the one it was.
     """
     import numpy as np
 
     read_manifest(folder)
-    decades = [read_embeddings(file.path) for file in find_decades(folder).values()]
+    decades = [file.read() for file in find_decades(folder).values()]
     paper_ids = [paper_id for of_decade, _, _ in decades for paper_id in of_decade]
     return paper_ids, *(np.concatenate(parts) for parts in list(zip(*decades))[1:])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # numpy costs 0.1 s: --help must not pay for it
     import numpy as np
 
 SLICE = 2048  # passages sorted by length and encoded together: steady progress, little padding
+NOT_THE_MODEL = ("README.md", ".DS_Store")  # files of a model's folder that change nothing; a Mac leaves the second
 OLD_ADJUSTMENT = "adjustment.safetensors"  # beside the weights of models tuned before the adjustment was part of them
 
 
@@ -115,14 +116,19 @@ def own_prompt(model) -> str | None:
     return model.prompts.get(model.default_prompt_name)
 
 
-def model_digest(folder: str) -> str:
+def model_digest(folder: str | Path) -> str:
     """Return a SHA-256 of a model folder's weights and settings, or of its name where it is a hub's."""
     digest = hashlib.sha256()
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name != "README.md")
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name not in NOT_THE_MODEL)
     for path in files:
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(bytes.fromhex(file_digest(path)))
-    return digest.hexdigest() if files else hashlib.sha256(folder.encode()).hexdigest()
+    return digest.hexdigest() if files else name_digest(str(folder))
+
+
+def name_digest(name: str) -> str:
+    """Return the digest of a model that is known by its name on the hub alone."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 # ---------------------------------------------------------------- texts to vectors

@@ -152,7 +152,7 @@ class Folder:
         import numpy as np
 
         path = self.files[decade].path
-        paper_ids, numbers, vectors = corpus.read_embeddings(path)
+        paper_ids, numbers, vectors = self.files[decade].read()
         position = np.array([self.order.get(paper_id, -1) for paper_id in paper_ids], dtype=np.int64)
         self.unknown[decade] = sorted({paper_ids[row] for row in np.flatnonzero(position < 0)})
         found = DecadeRows(path, position, numbers, vectors, lengths_of(path, paper_ids, numbers, vectors))

@@ -53,13 +53,15 @@ class EmbeddingFolders:
     Attributes:
         paper_ids, numbers: paperId and chunknumber of each row, those of the first folder and so of all.
     Raises:
-        InputError: a folder that is not complete.
+        InputError: a folder that is not complete, or was embedded from other texts than the first.
     """
 
     def __init__(self, folders: dict[str, list[str]]):
         self.folders = [(name, folder) for name, of_name in folders.items() for folder in of_name]
-        for _, folder in self.folders:
-            corpus.read_manifest(folder)  # says what is missing before an hour is spent on the others
+        # What is missing or does not fit is said before an hour is spent on the others.
+        texts = {folder: texts_by_decade(folder) for _, folder in self.folders}
+        for folder in texts:
+            check_same_texts(texts, self.folders[0][1], folder)
         self.paper_ids, self.numbers, self.first = corpus.read_embedding_folder(self.folders[0][1])
 
     def __iter__(self) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -78,6 +80,22 @@ class EmbeddingFolders:
                     "the same corpus again."
                 )
             yield name, folder, vectors
+
+
+def texts_by_decade(folder: str) -> dict[int, str]:
+    """Return the digest of the texts that each decade was embedded from; older manifests may lack it."""
+    records = corpus.read_manifest(folder)["decades"]
+    return {record["decade"]: record["texts_sha256"] for record in records if "texts_sha256" in record}
+
+
+def check_same_texts(texts: dict[str, dict[int, str]], first: str, other: str) -> None:
+    """Refuse two folders one of whose decades was embedded from different texts."""
+    for decade in sorted(texts[first].keys() & texts[other].keys()):
+        if texts[first][decade] != texts[other][decade]:
+            raise InputError(
+                f"{other} and {first} don't hold the same passages: their {decade}s were embedded from different "
+                "texts; run Apply_Tuned_Model.py again for both, with the same metadata and chunk files."
+            )
 
 
 def read_passages(embedded: EmbeddingFolders, documents: list[Document], metadata: str, author: str) -> Passages:

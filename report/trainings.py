@@ -10,6 +10,7 @@ from pathlib import Path
 
 import corpus
 import script
+from encoder import name_digest
 from script import InputError
 
 from .representations import Passages
@@ -22,7 +23,7 @@ def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str
         folders: NAME and embedding folder of each tuned model.
         paths: their training.json, in the same order.
     Raises:
-        InputError: there is not one for each folder, or a file is no training record.
+        InputError: there is not one for each folder, or a file is no training record or that of another model.
     """
     if len(paths) != len(folders):
         raise InputError(
@@ -33,8 +34,23 @@ def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str
         record = script.read_json(path)
         if "held_out_documents" not in record:
             raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
+        check_model(path, record, folder)
         trainings[name].append(record | {"adjusted": adjustment(record["recipe"], folder)})
     return dict(trainings)
+
+
+def check_model(path: str, record: dict, folder: str) -> None:
+    """Refuse the training record of another model than the folder was embedded with; older ones don't tell."""
+    trained, manifest = record.get("model_sha256"), corpus.read_manifest(folder)
+    embedded = {decade.get("model_sha256") for decade in manifest["decades"]} - {
+        None,
+        name_digest(manifest.get("model", "")),
+    }
+    if trained and embedded - {trained}:
+        raise InputError(
+            f"{path} is not the training of the model that {folder} was embedded with; pass the training.json of that "
+            "model, or embed with this one."
+        )
 
 
 def adjustment(recipe: dict, folder: str) -> dict[str, float]:

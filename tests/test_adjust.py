@@ -104,8 +104,10 @@ def test_another_adjustment_of_a_finished_model_trains_nothing(tuned, tmp_path, 
     for centre, whiten, expected in ((0, 0, plain), (0.5, 0.25, before), (0, 0, plain)):
         assert tune.main([*flags, "--centre", str(centre), "--whiten", str(whiten)]) == 0
         np.testing.assert_allclose(load(model / "final").encode(["w1 w2", "w3"]), expected, atol=1e-5)
-        made_with = json.loads((model / "training.json").read_text())["recipe"]
+        record = json.loads((model / "training.json").read_text())
+        made_with = record["recipe"]
         assert (made_with["centre"], made_with["whiten"]) == (centre, whiten)
+        assert record["model_sha256"] == encoder.model_digest(model / "final")
     assert len(load(model / "final")) == 3
 
 

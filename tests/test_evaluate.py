@@ -333,6 +333,45 @@ def test_folders_of_different_passages_are_refused(evaluated, word_corpus, tiny_
     assert run() == 2 and "don't hold the same passages" in capsys.readouterr().err
 
 
+def test_a_base_embedded_from_other_texts_is_refused(evaluated, word_corpus, tiny_encoder, capsys):
+    folder, run = evaluated
+    chunk = word_corpus.chunks / "doc05.txt"
+    chunk.write_text(chunk.read_text().replace(" w", " w1", 1))  # of the 1910s; as many passages as before
+    assert apply.main(["-m", str(tiny_encoder), "-o", str(folder / "base"), *word_corpus.flags]) == 0
+    assert run() == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{folder / 'tuned'} and {folder / 'base'}" in said and "their 1910s were embedded from different" in said
+    manifest = script.read_json(folder / "base/manifest.json")
+    for record in manifest["decades"]:
+        del record["texts_sha256"]  # as of an older version
+    script.write_json(folder / "base/manifest.json", manifest)
+    assert run("--draws", "2") == 0
+
+
+def test_the_training_of_another_model_is_refused(evaluated, capsys):
+    folder, run = evaluated
+    training = script.read_json(folder / "training.json")
+    embedded = script.read_json(folder / "tuned/manifest.json")["decades"][0]["model_sha256"]
+    script.write_json(folder / "training.json", training | {"model_sha256": embedded.swapcase()[::-1]})
+    assert run() == 2
+    said = f"training.json is not the training of the model that {folder / 'tuned'} was embedded with"
+    assert said in capsys.readouterr().err
+    script.write_json(folder / "training.json", training | {"model_sha256": embedded})
+    assert run("--draws", "2") == 0
+
+
+def test_a_decade_replaced_under_its_manifest_is_refused(evaluated, capsys):
+    folder, run = evaluated
+    file = folder / "tuned/1910.parquet"
+    paper_ids, numbers, vectors = corpus.read_embeddings(file)
+    corpus.write_embeddings(file, paper_ids, numbers, vectors[::-1].copy())
+    manifest = script.read_json(folder / "tuned/manifest.json")
+    manifest["decades"][1]["bytes"] = file.stat().st_size
+    script.write_json(folder / "tuned/manifest.json", manifest)
+    assert run() == 2 and "tuned/1910.parquet is not the file that manifest.json lists" in capsys.readouterr().err
+    assert not (folder / "r/report.html").exists()
+
+
 def test_an_unfinished_folder_is_refused(evaluated, capsys):
     folder, run = evaluated
     (folder / "tuned/manifest.json").unlink()

@@ -14,6 +14,7 @@ from literal_precocity import literal_precocity
 
 import calc_precocity_for_embeddings as calc
 import corpus
+import script
 from precocity import arithmetic, comparison, exclusions
 
 
@@ -436,6 +437,22 @@ def test_a_year_that_is_there_is_not_made_again_and_the_table_is_replaced(dense,
     changed = {name for name, at in times(dense).items() if before[name] != at}
     assert changed == {"1900.tsv", "1900.json", "1900.parquet", "1898s_docs.tsv", "manifest.json"}
     assert dense.table() == first
+
+
+def test_a_decade_replaced_under_its_manifest_is_refused(dense, capsys):
+    records = [
+        {"file": path.name, "bytes": path.stat().st_size, "sha256": script.file_digest(path), "passages": 1}
+        for path in sorted(dense.data.iterdir())
+    ]
+    script.write_json(dense.data / "manifest.json", {"decades": records})
+    assert dense.run("-s", 1900, "-e", 1902) == 0
+    spoil(dense, put(4, 2))
+    records[2]["bytes"] = (dense.data / "1900.parquet").stat().st_size
+    script.write_json(dense.data / "manifest.json", {"decades": records})
+    before = {path: path.read_bytes() for path in dense.out.rglob("*") if path.is_file()}
+    assert dense.run("-s", 1900, "-e", 1902, "--dtype", "float64") == 2
+    assert {path: path.read_bytes() for path in dense.out.rglob("*") if path.is_file()} == before
+    assert "1900.parquet is not the file that manifest.json lists" in capsys.readouterr().err
 
 
 def test_what_is_refused_touches_nothing_that_is_finished(dense, capsys):

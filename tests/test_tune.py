@@ -114,6 +114,7 @@ def test_training_learns_and_the_record_says_what_was_done(trained):
     assert record["steps"] == 6 * -(-record["counts"]["training_pairs"] // 8)
     assert record["loss_curve"][-1]["loss"] < record["loss_curve"][0]["loss"]
     assert record["recipe"]["seed"] == 0 and record["versions"]["torch"]
+    assert record["model_sha256"] == encoder.model_digest(folder / "final")
 
 
 def test_the_final_model_loads_and_embeds_whole_passages(trained):
