@@ -56,7 +56,8 @@ def held_out_documents(path: str) -> list[str]:
 def settings_of(args) -> dict:
     """Return what a decade's vectors depend on beside its texts."""
     names = ("format", "dtype", "precision", "max_seq_length", "limit")
-    settings = {"model_sha256": model_digest(args.modelpath), **{name: getattr(args, name) for name in names}}
+    settings = {"definition": corpus.DEFINITION, "model_sha256": model_digest(args.modelpath)}
+    settings |= {name: getattr(args, name) for name in names}
     if args.held_out_of:
         held = "\n".join(held_out_documents(args.held_out_of))
         settings["held_out_of"] = hashlib.sha256(held.encode()).hexdigest()
@@ -72,6 +73,7 @@ def asked_for(decade: int, args) -> bool:
 def check_folder(folder: Path, args, settings: dict) -> None:
     """Refuse to mix vectors of two models or formats in one folder, or to put a part in place of whole decades."""
     for decade, record in corpus.read_records(folder).items():
+        record = corpus.FORMERLY | record
         differs = [name for name in {**settings, "held_out_of": None} if record.get(name) != settings.get(name)]
         if differs and not asked_for(decade, args):
             raise InputError(
@@ -91,21 +93,6 @@ def check_chunk_files(args, decades: dict[int, list[Document]], chunks: ChunkFol
     if not found:
         raise InputError(f"{args.rootfolder} has no chunk file of the {len(documents)} documents; check -r.")
     log.info("%d of %d documents have a chunk file; %d decades", found, len(documents), len(decades))
-
-
-def left_to_others(folder: Path, others: dict[int, list[Document]], chunks: ChunkFolder, settings: dict) -> bool:
-    """Tell whether other tasks of the array still have a decade to embed, from these texts with these settings.
-
-    Their texts are read only where all the rest fits: by the last task, and after a change of texts.
-    """
-    records = corpus.read_records(folder)
-    if not all(settings.items() <= records.get(decade, {}).items() for decade in others):
-        return True
-    for decade, documents in others.items():
-        plan = corpus.plan_decade(decade, documents, corpus.read_decade(documents, chunks), settings)
-        if not corpus.is_written(folder, plan, records[decade]):
-            return True
-    return False
 
 
 # ---------------------------------------------------------------- embedding
@@ -239,7 +226,7 @@ def main(argv: list[str] | None = None) -> int:
     others = {decade: documents for decade, documents in decades.items() if decade not in todo}
     if args.decade is not None and manifest_stands(folder, args, decades):
         log.info("manifest.json is there already and lists all %d decades", len(decades))
-    elif left_to_others(folder, others, chunks, settings):
+    elif not corpus.are_written(folder, others, chunks, settings):
         log.info("other tasks have decades left to embed; the last of the %d writes manifest.json", len(decades))
     elif write_manifest(folder, args, started, decades.keys()):
         log.info("%d decades in %s", len(decades), folder)

@@ -43,6 +43,8 @@ EMBEDDING_FORMATS = ("parquet", "tsv")
 MANIFEST = "manifest.json"  # an embedding folder is complete only if it has this file
 DECADE_RECORDS = "decades"  # <folder>/decades/1790.json: what 1790.parquet was made from
 TRAINING_RECORD = "training.json"  # a model folder is complete only if it has this file
+DEFINITION = 1  # raise it whenever what a decade's file holds changes: decades of another definition are made again
+FORMERLY = {"definition": 1}  # what is true of decades whose record doesn't say it
 
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(\.0*)?")  # pandas writes 1790.0 if any year in the column is missing
 MOST_DIGITS = 4  # of a year; 19500101 is a date
@@ -492,9 +494,29 @@ def read_records(folder: Path) -> dict[int, dict]:
     return {record["decade"]: record for record in sorted(records, key=lambda record: record["decade"])}
 
 
+def is_so(planned: dict, record: dict) -> bool:
+    """Tell whether a decade's record says all that is planned."""
+    return planned.items() <= (FORMERLY | record).items()
+
+
 def is_written(folder: Path, planned: dict, record: dict) -> bool:
     """Tell whether a decade's file exists and was made from the planned texts with the planned settings."""
-    return planned.items() <= record.items() and file_size(folder / record["file"]) == record["bytes"]
+    return is_so(planned, record) and file_size(folder / record["file"]) == record["bytes"]
+
+
+def are_written(folder: Path, decades: dict[int, list[Document]], chunks: ChunkFolder, settings: dict) -> bool:
+    """Tell whether other tasks have written these decades, from these texts with these settings.
+
+    The texts are read only where all the rest fits: by the last task, and after a change of texts.
+    """
+    records = read_records(folder)
+    if not all(is_so(settings, records.get(decade, {})) for decade in decades):
+        return False
+    for decade, documents in decades.items():
+        plan = plan_decade(decade, documents, read_decade(documents, chunks), settings)
+        if not is_written(folder, plan, records[decade]):
+            return False
+    return True
 
 
 def write_decade(folder: Path, record: dict, passages: DecadePassages, vectors: np.ndarray | None) -> None:

@@ -42,10 +42,8 @@ def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str
 def check_model(path: str, record: dict, folder: str) -> None:
     """Refuse the training record of another model than the folder was embedded with; older ones don't tell."""
     trained, manifest = record.get("model_sha256"), corpus.read_manifest(folder)
-    embedded = {decade.get("model_sha256") for decade in manifest["decades"]} - {
-        None,
-        name_digest(manifest.get("model", "")),
-    }
+    of_hub = name_digest(manifest.get("model", ""))  # a name says nothing of the weights
+    embedded = {decade.get("model_sha256") for decade in manifest["decades"]} - {None, of_hub}
     if trained and embedded - {trained}:
         raise InputError(
             f"{path} is not the training of the model that {folder} was embedded with; pass the training.json of that "

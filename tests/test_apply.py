@@ -102,6 +102,22 @@ def test_another_model_embeds_everything_again(run, tmp_path):
     assert not set(before.values()) & set(files(folder).values())
 
 
+def test_decades_of_another_definition_are_made_again_and_none_in_vain(run, monkeypatch, capsys):
+    """A record of an older version says nothing of its definition: the first."""
+    _, folder = run()
+    for path in (folder / "decades").glob("*.json"):
+        record = script.read_json(path)
+        assert record.pop("definition") == 1
+        script.write_json(path, record)
+    before = files(folder)
+    assert run()[0] == 0 and run("-s", "1920")[0] == 0 and files(folder) == before
+    monkeypatch.setattr(corpus, "DEFINITION", 2)
+    assert run("-s", "1920")[0] == 2 and files(folder) == before
+    assert "holds the 1900s made with another definition" in capsys.readouterr().err
+    assert run()[0] == 0 and not set(before.values()) & set(files(folder).values())
+    assert {record["definition"] for record in script.read_json(folder / "manifest.json")["decades"]} == {2}
+
+
 def test_tsv_and_float16(run):
     _, folder = run("--format", "tsv", "-e", "1910")
     header = (folder / "1900.tsv").read_text().split("\n")[0].split("\t")
