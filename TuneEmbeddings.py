@@ -205,6 +205,7 @@ def run(args, stop: StopSignals) -> None:
     rows = read_training_pairs(args.datasource, args.limit)
     recipe, folder = recipe_of(args), Path(args.outputdir)
     split = split_rows(rows, recipe, args.metadatapath)
+    recipe = dataclasses.replace(recipe, split_sha256=split.digest())
     log.info("pairs: %(training_pairs)d to train on", split.counts())
     log.info("pairs: %(held_out_pairs)d of %(held_out_documents)d documents held out", split.counts())
     state = state_of(folder, recipe, args.resume, args.overwrite)

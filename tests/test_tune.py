@@ -160,6 +160,35 @@ def test_other_settings_in_the_same_folder_are_refused(trained, tiny_encoder, ca
     assert (folder / "training.json").exists()
 
 
+def test_a_stopped_training_goes_on_with_the_same_base_model_and_the_same_documents_held_out(
+    pairs, tiny_encoder, tmp_path, capsys
+):
+    from tiny_encoder import make_tiny_encoder
+
+    folder, base, metadata = tmp_path / "model", tmp_path / "base", tmp_path / "metadata.tsv"
+    shutil.copytree(tiny_encoder, base)
+
+    def write_authors(documents_of_each):
+        rows = [f"doc{i}\t1900\tauthor {i // documents_of_each}\n" for i in range(60)]
+        metadata.write_text("paperId\tyear\tauthor\n" + "".join(rows))
+
+    write_authors(2)
+    flags = command(pairs, base, folder, "--hold-out-by", "author", "-t", str(metadata), "--epochs", "1", "--resume")
+    assert tune.main(flags) == 0
+    (folder / "training.json").unlink()  # as if it had been stopped after its last checkpoint
+    checkpoint, recipe = newest_whole_checkpoint(folder), script.read_json(folder / "recipe.json")
+    write_authors(3)
+    assert tune.main(flags) == 2 and "(other documents held out" in capsys.readouterr().err
+    write_authors(2)
+    shutil.rmtree(base)
+    shutil.copytree(make_tiny_encoder(tmp_path / "other", seed=1), base)
+    assert tune.main(flags) == 2 and "(another base model of that name)" in capsys.readouterr().err
+    assert newest_whole_checkpoint(folder) == checkpoint
+    del recipe["base_model_sha256"], recipe["split_sha256"]
+    script.write_json(folder / "recipe.json", recipe)  # as of an older version
+    assert tune.main(flags) == 0 and (folder / "training.json").exists()
+
+
 def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_same(trained, tiny_encoder, tmp_path):
     whole, table = trained
     folder = tmp_path / "model"

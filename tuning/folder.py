@@ -50,11 +50,7 @@ def changed_settings(folder: Path, recipe: Recipe) -> list[str]:
     changed = recipe.differences(before)
     other = [name for name in changed if name not in ADJUSTMENT]
     if other:
-        ours = dataclasses.asdict(recipe)
-        what = "; ".join(
-            "other pairs" if name == "pairs_sha256" else f"{name} {before.get(name)} → {ours.get(name)}"
-            for name in other
-        )
+        what = "; ".join(recipe.change(name, before) for name in other)
         raise InputError(
             f"{folder} holds a training with other settings ({what}); choose another -o, move or delete the folder, or "
             "pass --overwrite."

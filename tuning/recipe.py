@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from dataclasses import dataclass
 
+from encoder import model_digest
 from script import file_digest
 
 # What --recipe sets; any flag of its own goes before. benchmarks/TUNING.md explains the defaults.
@@ -36,18 +37,26 @@ RECIPES = {
 ADJUSTMENT = ("centre", "whiten")  # what is done to the trained model, and can be done anew without training
 # What recipes of earlier versions also held, and what it was unless a flag said otherwise.
 FORMERLY = {"batches": "any", "keep": "last", "matryoshka": None}
+# What it means where a digest differs; recipes of earlier versions don't have them all.
+DIGESTS = {
+    "pairs_sha256": "other pairs",
+    "base_model_sha256": "another base model of that name",
+    "split_sha256": "other documents held out, or other pairs left out because of them",
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what the model becomes; a checkpoint is continued only under the same recipe.
 
-    Each field has the meaning of the flag of its name. pairs_sha256 is the digest of the pair table; lengths are in
-    tokens, batch sizes and limits in pairs, eval_fraction is a share of documents.
+    Each field has the meaning of the flag of its name. The digests are of the pair table, of the base model (where it
+    is a folder, else of its name) and of which pairs and documents are trained on and held out. Lengths are in tokens,
+    batch sizes and limits in pairs, eval_fraction is a share of documents.
     """
 
     pairs_sha256: str
     base_model: str
+    base_model_sha256: str
     epochs: int
     batch_size: int
     learning_rate: float
@@ -66,14 +75,20 @@ class Recipe:
     split_seed: int
     hold_out_by: str
     seed: int
+    split_sha256: str | None = None  # known once the pairs are split
 
     def differences(self, before: dict) -> list[str]:
         """Return the names of what is other than in an earlier recipe, as read from its file."""
         ours = dataclasses.asdict(self)
-        return [name for name in {**ours, **before} if before.get(name) != ours.get(name, FORMERLY.get(name))]
+        told = [name for name in {**ours, **before} if name in before or name not in DIGESTS]
+        return [name for name in told if before.get(name) != ours.get(name, FORMERLY.get(name))]
+
+    def change(self, name: str, before: dict) -> str:
+        """Return what is other than in an earlier recipe under this name, in words."""
+        return DIGESTS.get(name) or f"{name} {before.get(name)} → {getattr(self, name, None)}"
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """Return the recipe that the flags ask for."""
-    names = [field.name for field in dataclasses.fields(Recipe) if field.name != "pairs_sha256"]
-    return Recipe(file_digest(args.datasource), **{name: getattr(args, name) for name in names})
+    asked = {field.name: getattr(args, field.name) for field in dataclasses.fields(Recipe) if field.name not in DIGESTS}
+    return Recipe(pairs_sha256=file_digest(args.datasource), base_model_sha256=model_digest(args.base_model), **asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter, defaultdict
 from itertools import combinations
@@ -29,6 +30,11 @@ class Split(NamedTuple):
             "held_out_documents": len(self.held_out_documents()),
             "training_categories": dict(Counter(row["category"] for row in self.train_rows)),
         }
+
+    def digest(self) -> str:
+        """Return a SHA-256 of the pairs that are trained on and of the documents that are held out."""
+        trained_on = [(row["paperId"], row["anchor"], row["positive"]) for row in self.train_rows]
+        return hashlib.sha256(repr((trained_on, self.held_out_documents())).encode()).hexdigest()
 
     def held_out_documents(self) -> list[str]:
         """Return the paperIds of the held-out documents, sorted."""
