@@ -221,15 +221,17 @@ def main(argv: list[str] | None = None) -> int:
     if args.check:
         check_chunk_files(args, decades, chunks)
         return 0
-    how = (args.device, args.precision, args.batch_size, args.max_seq_length, args.dtype)
-    embed(folder, todo, chunks, Encoder(EncoderSettings(args.modelpath, *how)), settings)
-    others = {decade: documents for decade, documents in decades.items() if decade not in todo}
-    if args.decade is not None and manifest_stands(folder, args, decades):
-        log.info("manifest.json is there already and lists all %d decades", len(decades))
-    elif not corpus.are_written(folder, others, chunks, settings):
-        log.info("other tasks have decades left to embed; the last of the %d writes manifest.json", len(decades))
-    elif write_manifest(folder, args, started, decades.keys()):
-        log.info("%d decades in %s", len(decades), folder)
+    with script.alone_in(folder, *([] if args.decade is None else [args.decade])):
+        check_folder(folder, args, settings)  # another run may just have ended
+        how = (args.device, args.precision, args.batch_size, args.max_seq_length, args.dtype)
+        embed(folder, todo, chunks, Encoder(EncoderSettings(args.modelpath, *how)), settings)
+        others = {decade: documents for decade, documents in decades.items() if decade not in todo}
+        if args.decade is not None and manifest_stands(folder, args, decades):
+            log.info("manifest.json is there already and lists all %d decades", len(decades))
+        elif not corpus.are_written(folder, others, chunks, settings):
+            log.info("other tasks have decades left to embed; the last of the %d writes manifest.json", len(decades))
+        elif write_manifest(folder, args, started, decades.keys()):
+            log.info("%d decades in %s", len(decades), folder)
     return 0
 
 

@@ -16,6 +16,7 @@ GPUs, which share each batch: the same batches and negatives as on one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import signal
 import sys
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import corpus
 import script
-from encoder import check_length, load_model, model_digest, set_prompt
+from encoder import check_length, load_model, model_digest
 from script import log
 from tuning.folder import (
     FINAL,
@@ -42,7 +43,7 @@ from tuning.recipe import RECIPES, Recipe, recipe_of
 from tuning.scores import binary_evaluator, score
 from tuning.split import Split, read_training_pairs, split_rows
 from tuning.stopping import Stopped, StopSignals
-from tuning.trainer import Machine, Run, build_trainer, check_batch, count_truncated, loss_curve, train
+from tuning.trainer import Machine, Run, build_trainer, check_batch, count_truncated, load_base_model, loss_curve, train
 
 EXAMPLE = "python TuneEmbeddings.py -d training_pairs_paraphrased.tsv -o models/para10"
 
@@ -94,17 +95,9 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
         "loss_curve": loss_curve(trainer),
         "held_out_documents": split.held_out_documents(),
     }
+    stop.too_late = True
     script.write_json(folder / corpus.TRAINING_RECORD, script.run_record(args, started, **facts))
     log.info("%d steps; the model is in %s", steps, folder / FINAL)
-
-
-def load_base_model(recipe: Recipe, machine: Machine):
-    """Return the base model, ready to be trained."""
-    # In float32: some models are stored in half precision, in which they would train badly.
-    model = load_model("--base-model", recipe.base_model, machine.device, model_kwargs={"dtype": "float32"})
-    check_length(model, recipe.max_seq_length)
-    set_prompt(model, recipe.prompt)
-    return model
 
 
 def begin(folder: Path, recipe: Recipe, resume: bool, machine: Machine) -> Path | None:
@@ -200,14 +193,21 @@ def by_recipe(text: str, name: str) -> str:
 
 
 def run(args, stop: StopSignals) -> None:
-    """Train, or adjust a finished model anew, or find all done already."""
+    """Read the pairs, split them, and bring the output folder up to date."""
     script.log_settings(args)
     rows = read_training_pairs(args.datasource, args.limit)
-    recipe, folder = recipe_of(args), Path(args.outputdir)
+    recipe = recipe_of(args)
     split = split_rows(rows, recipe, args.metadatapath)
     recipe = dataclasses.replace(recipe, split_sha256=split.digest())
     log.info("pairs: %(training_pairs)d to train on", split.counts())
     log.info("pairs: %(held_out_pairs)d of %(held_out_documents)d documents held out", split.counts())
+    with contextlib.nullcontext() if args.check else script.alone_in(args.outputdir):
+        bring_up_to_date(args, recipe, split, stop)
+
+
+def bring_up_to_date(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
+    """Train, or adjust a finished model anew, or find all done already."""
+    folder = Path(args.outputdir)
     state = state_of(folder, recipe, args.resume, args.overwrite)
     if state == FINISHED:
         if not args.check:

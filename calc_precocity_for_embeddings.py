@@ -125,16 +125,8 @@ def gather_exclusions(args, folder: Folder, centers: set[str], settings: Setting
     return Exclusions(train, articles, passages)
 
 
-@script.command
-def main(argv: list[str] | None = None) -> int:
-    args, started = parse_args(argv), time.time()
-    script.log_settings(args)
-    documents, skipped = corpus.read_metadata(args.meta)
-    corpus.log_skipped(documents, skipped)
-    years = years_asked_for(args, documents)
-    settings = Settings(Path(args.outputfolder), args.prefix, args.startdate, args.dtype, args.drop_identical)
-
-    folder = Folder(args.data, documents, args.memory)
+def measure(args, years: list[int], folder: Folder, settings: Settings, started: float) -> None:
+    """Make the years that this task is to make, and the table if no other task has years left."""
     arithmetic = pick_arithmetic(args.dtype, args.device, args.threads)
     folder.warn_of_gaps(range(years[0] - WINDOW, years[-1] + WINDOW + 1))
     centers = {paper_id for year in years for paper_id in folder.of_year(year)}
@@ -159,11 +151,24 @@ def main(argv: list[str] | None = None) -> int:
 
     if not all(settings.places(year).record.exists() for year in years):
         log.info("other tasks still have years to make; the last task writes the table")
-        return 0
+        return
     facts = write_table({year: plan_year(year, folder, left_out_of(year), settings) for year in years}, settings)
     if facts is not None:
         script.write_json(settings.manifest, script.run_record(args, started, **facts))
         log.info("%s: %d documents, %d lines", settings.table, facts["documents"], facts["lines"])
+
+
+@script.command
+def main(argv: list[str] | None = None) -> int:
+    args, started = parse_args(argv), time.time()
+    script.log_settings(args)
+    documents, skipped = corpus.read_metadata(args.meta)
+    corpus.log_skipped(documents, skipped)
+    years = years_asked_for(args, documents)
+    settings = Settings(Path(args.outputfolder), args.prefix, args.startdate, args.dtype, args.drop_identical)
+    folder = Folder(args.data, documents, args.memory)
+    with script.alone_in(settings.folder, *(f"{args.prefix}{year}" for year in args.year or ())):
+        measure(args, years, folder, settings, started)
     return 0
 
 

@@ -64,14 +64,9 @@ def named_folders(items: list[str]) -> dict[str, list[str]]:
     return dict(folders)
 
 
-@script.command
-def main(argv: list[str] | None = None) -> int:
-    args, started = parse_args(argv), time.time()
-    script.log_settings(args)
-    if args.topics and not args.rootfolder:
-        raise InputError("--topics needs the chunk files: pass their folder with -r.")
-    folder, folders = Path(args.output), named_folders(args.representations)
-    base, *tuned = folders
+def evaluate(args, folders: dict[str, list[str]], started: float) -> None:
+    """Measure the embeddings and the topic models; write pictures, evaluation.json and last report.html."""
+    folder, (base, *tuned) = Path(args.output), folders
 
     from report import timeline_figures as figures  # these take a second, which --help must not
     from report.bench import Bench, Measurements, measure_embeddings, measure_topics
@@ -115,6 +110,17 @@ def main(argv: list[str] | None = None) -> int:
     frame = Frame(args.title, corpus_line, args.note, tuple(args.section))
     write_page(folder / "report.html", frame, measurements, pictures, trainings)
     log.info("%s", folder / "report.html")
+
+
+@script.command
+def main(argv: list[str] | None = None) -> int:
+    args, started = parse_args(argv), time.time()
+    script.log_settings(args)
+    if args.topics and not args.rootfolder:
+        raise InputError("--topics needs the chunk files: pass their folder with -r.")
+    folders = named_folders(args.representations)
+    with script.alone_in(args.output):
+        evaluate(args, folders, started)
     return 0
 
 

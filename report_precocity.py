@@ -47,11 +47,8 @@ def parse_args(argv: list[str] | None = None):
     return arguments.parse_args(argv)
 
 
-@script.command
-def main(argv: list[str] | None = None) -> int:
-    args, started = parse_args(argv), time.time()
-    script.log_settings(args)
-
+def show(args, started: float) -> None:
+    """Write pictures, the list of the most and least precocious documents, and last section.html."""
     import pandas as pd  # these take a second, which --help must not
 
     from report import precocity_figures as figures
@@ -68,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     if len(documents) < 2:  # a short or thin corpus is no fault of the input
         log.warning("fewer than two documents have precocity; choose another --radius or a longer corpus")
         write_section(folder / "section.html", Section(choice, left_out))
-        return 0
+        return
     found = regressions(documents, rows, args.covariate)
     shown = pd.concat(tables.ends(documents, "precocity", STRIPS))
     passages = tables.read_passages(measured, choice, shown)
@@ -84,6 +81,14 @@ def main(argv: list[str] | None = None) -> int:
     script.write_json(folder / "precocity_report.json", script.run_record(args, started, **facts))
     write_section(folder / "section.html", Section(choice, left_out, pictures, listed, found))
     log.info("%s", folder / "section.html")
+
+
+@script.command
+def main(argv: list[str] | None = None) -> int:
+    args, started = parse_args(argv), time.time()
+    script.log_settings(args)
+    with script.alone_in(args.output):
+        show(args, started)
     return 0
 
 

@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,8 @@ import torch
 import Apply_Tuned_Model as apply
 import corpus
 import script
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -297,6 +303,29 @@ def test_a_record_may_vanish_while_it_is_read(run, monkeypatch, reading):
     monkeypatch.setattr(corpus, "read_json", read_too_late)
     assert run("--decade", "1920")[0] == 0
     assert record.exists() or not manifest.exists()
+
+
+def test_two_runs_in_one_folder_are_refused_and_tasks_of_an_array_are_not(run, tmp_path, capsys):
+    folder = tmp_path / "embeddings"
+    with script.alone_in(folder):
+        assert run()[0] == 2 and "embeddings is in use by process" in capsys.readouterr().err
+        assert run("--decade", "1910")[0] == 2 and [path.name for path in folder.iterdir()] == [".lock"]
+        assert run("--check")[0] == 0
+    with script.alone_in(folder, 1900):
+        assert run()[0] == 2 and run("--decade", "1900")[0] == 2
+        assert run("--decade", "1910")[0] == 0
+        assert files(folder).keys() == {"1910.parquet"}
+
+
+def test_a_termination_between_decades_gives_the_folder_back(word_corpus, tiny_encoder, tmp_path):
+    folder = tmp_path / "embeddings"
+    command = ["Apply_Tuned_Model.py", "-m", str(tiny_encoder), "-o", str(folder), "--device", "cpu"]
+    running = subprocess.Popen([sys.executable, *command, *word_corpus.flags], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not (folder / ".lock").exists():
+        assert running.poll() is None
+        time.sleep(0.002)
+    running.terminate()
+    assert running.wait() == 143 and not (folder / ".lock").exists()
 
 
 def test_the_manifest_tells_each_files_digest(run):

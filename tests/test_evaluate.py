@@ -372,6 +372,13 @@ def test_a_decade_replaced_under_its_manifest_is_refused(evaluated, capsys):
     assert not (folder / "r/report.html").exists()
 
 
+def test_two_reports_in_one_folder_are_refused(evaluated, capsys):
+    folder, run = evaluated
+    with script.alone_in(folder / "r"):
+        assert run() == 2 and "r is in use by process" in capsys.readouterr().err
+        assert [path.name for path in (folder / "r").iterdir()] == [".lock"]
+
+
 def test_an_unfinished_folder_is_refused(evaluated, capsys):
     folder, run = evaluated
     (folder / "tuned/manifest.json").unlink()

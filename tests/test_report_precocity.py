@@ -98,6 +98,13 @@ def test_passages_are_found_by_whatever_prefix_the_manifest_tells(measured, caps
     assert measured.run(table=table) == 2 and "no manifest tells of" in capsys.readouterr().err
 
 
+def test_a_table_that_is_being_made_in_the_same_folder_is_not_shown(measured, capsys):
+    measured.out = measured.folder
+    with script.alone_in(measured.folder, 1905):
+        assert measured.run() == 2 and "precocity is in use by process" in capsys.readouterr().err
+    assert measured.run() == 0
+
+
 def test_the_most_and_the_least_of_each_decade(measured):
     assert measured.run(table=measured.folder / "1900s_docs.tsv") == 0
     header, *lines = (measured.out / "precocity_most_least.tsv").read_text().splitlines()

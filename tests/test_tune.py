@@ -309,6 +309,21 @@ def test_a_batch_that_the_gpus_cannot_share_is_refused():
             trainer.check_batch(size, pairs_there, 4)
 
 
+def test_two_trainings_in_one_folder_are_refused_and_the_first_goes_on(trained, tiny_encoder, tmp_path, capsys):
+    whole, table = trained
+    folder, flags = tmp_path / "model", command(table, tiny_encoder, tmp_path / "model")
+    running = subprocess.Popen([sys.executable, "TuneEmbeddings.py", *flags], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not (folder / "recipe.json").exists():
+        assert running.poll() is None
+        time.sleep(0.002)
+    assert tune.main([*flags, "--overwrite", "--seed", "7"]) == 2
+    assert f"{folder} is in use by process {running.pid} on" in capsys.readouterr().err
+    assert running.wait() == 0
+    assert script.read_json(folder / "training.json")["recipe"] == script.read_json(whole / "training.json")["recipe"]
+    assert_same_weights(folder, whole)
+    assert not (folder / ".lock").exists()
+
+
 def test_a_folder_with_a_model_of_unknown_settings_is_left_alone(pairs, tiny_encoder, tmp_path, capsys):
     folder = tmp_path / "model"
     (folder / "checkpoint-7").mkdir(parents=True)

@@ -10,12 +10,16 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Takes the signals that announce an end: while training they are remembered, at other times they raise Stopped."""
+    """Takes the signals that announce an end: while training they are remembered, before and after they raise Stopped.
+
+    Once all is done but to say so, they change nothing.
+    """
 
     def __init__(self):
         self.received: str | None = None
         self.training = False
         self.obeyed = False  # whether training ended for it
+        self.too_late = False  # whether all is done
 
     def __enter__(self):
         numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
@@ -31,7 +35,7 @@ class StopSignals:
         self.received = signal.Signals(number).name
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if not self.training:
+        if not self.training and not self.too_late:
             raise Stopped(f"stopped by {self.received}")
 
     def agreed(self, device) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import script
-from encoder import autocasting, own_prompt, pick_device, pick_precision
+from encoder import autocasting, check_length, load_model, own_prompt, pick_device, pick_precision, set_prompt
 from script import InputError, log
 
 from .folder import WHOLE, newest_whole_checkpoint, write_model_card
@@ -68,6 +68,15 @@ def check_batch(batch_size: int, pairs: int, processes: int) -> None:
 
 
 # ---------------------------------------------------------------- what goes in
+
+
+def load_base_model(recipe: Recipe, machine: Machine):
+    """Return the base model, ready to be trained."""
+    # In float32: some models are stored in half precision, in which they would train badly.
+    model = load_model("--base-model", recipe.base_model, machine.device, model_kwargs={"dtype": "float32"})
+    check_length(model, recipe.max_seq_length)
+    set_prompt(model, recipe.prompt)
+    return model
 
 
 def document_numbers(rows: list[dict]) -> list[int]:

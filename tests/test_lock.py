@@ -1,0 +1,133 @@
+"""One run at a time in an output folder: who is kept out, who takes over, what is left behind."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import script
+
+ROOT = Path(__file__).resolve().parents[1]
+HOLD = "import script, sys, time\nwith script.alone_in(*sys.argv[1:]):\n print('held', flush=True)\n time.sleep(60)"
+
+
+@contextlib.contextmanager
+def held_by_another(*words, **environment):
+    """Run a process that holds a folder's lock; yield the process."""
+    command, environment = [sys.executable, "-c", HOLD, *map(str, words)], os.environ | environment
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as running:
+        assert running.stdout.readline() == "held\n"
+        yield running
+        running.kill()
+
+
+def refused(*words):
+    """Return what a run in this folder is told, None if it may work."""
+    try:
+        with script.alone_in(*words):
+            return None
+    except script.InputError as error:
+        return str(error)
+
+
+def test_a_second_run_is_told_who_works_there_and_the_folder_is_free_again_afterwards(tmp_path):
+    with held_by_another(tmp_path / "out") as running:
+        said = refused(tmp_path / "out")
+        assert f"{tmp_path / 'out'} is in use by process {running.pid} on {socket.gethostname()} (since" in said
+        running.send_signal(signal.SIGINT)
+        running.wait()
+        assert refused(tmp_path / "out") is None
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_run_that_was_killed_leaves_a_lock_that_the_next_takes_over_with_a_line(tmp_path, caplog):
+    with held_by_another(tmp_path) as running:
+        pass
+    assert (tmp_path / ".lock").exists() and refused(tmp_path) is None and not list(tmp_path.iterdir())
+    assert f"taken over from process {running.pid} on" in caplog.text
+
+
+def test_a_process_that_was_given_the_number_of_an_earlier_one_is_not_taken_for_it(tmp_path):
+    with held_by_another(tmp_path):
+        lock = json.loads((tmp_path / ".lock").read_text())
+        if not lock["began"]:
+            pytest.skip("this system does not tell when a process began")
+        assert refused(tmp_path) is not None
+        (tmp_path / ".lock").write_text(json.dumps(lock | {"began": "1"}))
+        assert refused(tmp_path) is None
+
+
+def lock_of(folder, **facts):
+    """Write a lock of another host."""
+    holder = {"host": "gpu7", "process": 1, "began": "5", "job": None, "restart": 0, "since": "2026-11-25 20:00:00"}
+    (folder / ".lock").write_text(json.dumps(holder | facts))
+
+
+def test_a_lock_of_another_host_is_left_and_named_with_what_to_do(tmp_path):
+    lock_of(tmp_path, job="42")
+    before = (tmp_path / ".lock").read_bytes()
+    said = refused(tmp_path)
+    assert "process 1 on gpu7, job 42 (since 2026-11-25 20:00:00)" in said
+    assert f"or delete {tmp_path / '.lock'} if that run is gone" in said
+    assert (tmp_path / ".lock").read_bytes() == before
+    (tmp_path / ".lock").write_text("")  # killed between creating and writing it
+    assert "a run that left no name" in refused(tmp_path) and (tmp_path / ".lock").exists()
+
+
+def test_a_requeued_job_takes_over_from_its_earlier_run_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    lock_of(tmp_path, job="42")
+    assert "gpu7, job 42" in refused(tmp_path)  # another process of the same run of the job
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    lock_of(tmp_path, job="41")
+    assert "gpu7, job 41" in refused(tmp_path)
+    lock_of(tmp_path, job="42")
+    assert refused(tmp_path) is None and not (tmp_path / ".lock").exists()
+
+
+def test_tasks_of_an_array_work_on_parts_at_once_and_nobody_on_the_whole(tmp_path):
+    with held_by_another(tmp_path, "1790") as first, script.alone_in(tmp_path, 1800, 1810, 1810):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock-1790", ".lock-1800", ".lock-1810"]
+        assert f"process {first.pid}" in refused(tmp_path, 1780, 1790)
+        assert f"process {first.pid}" in refused(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock-1790", ".lock-1800", ".lock-1810"]
+    with held_by_another(tmp_path) as whole:
+        assert f"process {whole.pid}" in refused(tmp_path, 1790)
+    assert refused(tmp_path, 1790) is None and not list(tmp_path.iterdir())
+
+
+def test_a_termination_gives_the_folder_back(tmp_path):
+    with held_by_another(tmp_path) as running:
+        running.terminate()
+        running.wait()
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_many_that_find_a_stale_lock_one_takes_over(tmp_path):
+    code = (
+        "import script, sys, time\ntime.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+        "with script.alone_in(sys.argv[1]):\n print('held', flush=True)\n time.sleep(2.5)"
+    )
+    for _ in range(2):
+        with held_by_another(tmp_path):
+            pass
+        begin = str(time.time() + 1.5)
+        command = [sys.executable, "-c", code, str(tmp_path), begin]
+        running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                   for _ in range(8)]  # fmt: skip
+        assert [process.communicate()[0] for process in running].count("held\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_process_of_several_locks(tmp_path, monkeypatch):
+    with script.alone_in(tmp_path):
+        monkeypatch.setenv("RANK", "1")
+        assert refused(tmp_path) is None and (tmp_path / ".lock").exists()
+        monkeypatch.delenv("RANK")
