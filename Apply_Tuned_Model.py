@@ -107,15 +107,15 @@ def embed_decade(folder: Path, plan: dict, passages: DecadePassages, encoder: En
             f"no chunk file has a passage of the {plan['decade']}s, but {target} holds {before['passages']}: check -r "
             f"and its disk; if the documents are really gone, delete {record} and run again."
         )
-    if passages.texts:
-        encoder.load()  # what can be refused is refused before anything is touched
-    (folder / corpus.MANIFEST).unlink(missing_ok=True)  # from here on the folder isn't complete
     vectors = None
     if passages.texts:
         cut_before = encoder.cut
         vectors = encoder.encode(passages.texts, progress)
         cut = encoder.cut - cut_before
+        corpus.check_vectors(plan["decade"], passages, vectors)
         plan |= {"dimensions": int(vectors.shape[1]), "computed": encoder.computed, "passages_at_the_limit": cut}
+    # What can be refused has been refused. From here on the folder isn't complete.
+    (folder / corpus.MANIFEST).unlink(missing_ok=True)
     corpus.write_decade(folder, plan, passages, vectors)
 
 

@@ -43,7 +43,7 @@ from tuning.recipe import RECIPES, Recipe, recipe_of
 from tuning.scores import binary_evaluator, score
 from tuning.split import Split, read_training_pairs, split_rows
 from tuning.stopping import Stopped, StopSignals
-from tuning.trainer import Machine, Run, build_trainer, check_batch, count_truncated, load_base_model, loss_curve, train
+from tuning.trainer import Machine, Run, build_trainer, check_batch, count_truncated, load_base_model, losses, train
 
 EXAMPLE = "python TuneEmbeddings.py -d training_pairs_paraphrased.tsv -o models/para10"
 
@@ -56,6 +56,7 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     started, folder = time.time(), Path(args.outputdir)
     machine = Machine(args.device, args.precision)
     check_batch(recipe.batch_size, len(split.train_rows), machine.processes)
+    split.check_negatives(recipe)
     model = load_base_model(recipe, machine)
     own_length = model.max_seq_length
     log.info("%s on %d × %s in %s", recipe.base_model, machine.processes, machine.device, machine.precision)
@@ -92,7 +93,7 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
         "counts": split.counts() | {"truncated_passages": truncated},
         "steps": steps,
         "scores": {"before": before, "after": after},
-        "loss_curve": loss_curve(trainer),
+        **losses(trainer),
         "held_out_documents": split.held_out_documents(),
     }
     stop.too_late = True
@@ -214,6 +215,7 @@ def bring_up_to_date(args, recipe: Recipe, split: Split, stop: StopSignals) -> N
             (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
         log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
     elif args.check:
+        split.check_negatives(recipe)
         check_length(load_model("--base-model", args.base_model, "cpu"), args.max_seq_length)
         log.info("pairs, base model and output folder are fit for training")
     elif state == OTHER_ADJUSTMENT:

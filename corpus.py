@@ -519,6 +519,20 @@ def are_written(folder: Path, decades: dict[int, list[Document]], chunks: ChunkF
     return True
 
 
+def check_vectors(decade: int, passages: DecadePassages, vectors: np.ndarray) -> None:
+    """Refuse vectors with NaN or infinity before they are written: every reader would refuse them."""
+    import numpy as np
+
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        first = f"passage {passages.numbers[bad[0]]} of {passages.paper_ids[bad[0]]}"
+        raise InputError(
+            f"the {decade}s are not written: the vectors of {len(bad)} of {len(vectors)} passages, the first being "
+            f"{first}, contain NaN or infinity; run again with --precision fp32 and --dtype float32, and if that "
+            "fails, check the model given with -m."
+        )
+
+
 def write_decade(folder: Path, record: dict, passages: DecadePassages, vectors: np.ndarray | None) -> None:
     """Replace a decade's file, then its record; `vectors` is None for a decade without passages."""
     path, target = record_of_decade(folder, record["decade"]), folder / record["file"]

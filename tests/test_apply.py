@@ -197,6 +197,21 @@ def test_a_device_that_is_not_there_touches_nothing_that_is_finished(run, word_c
     assert run("--device", "cuda")[0] == 2 and every_file(folder) == before
 
 
+def test_vectors_that_are_no_numbers_are_not_written(run, tiny_encoder, tmp_path, capsys):
+    from sentence_transformers import SentenceTransformer
+
+    _, folder = run()
+    before = every_file(folder)
+    broken = SentenceTransformer(str(tiny_encoder), device="cpu")
+    with torch.no_grad():
+        broken[0].model.embeddings.word_embeddings.weight[5:] = torch.nan
+    broken.save_pretrained(str(tmp_path / "broken"), create_model_card=False)
+    assert run(model=tmp_path / "broken")[0] == 2 and every_file(folder) == before
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "the 1900s are not written" in said and "first being passage 0 of doc00" in said
+    assert "run again with --precision fp32" in said
+
+
 def test_one_empty_decade_is_not_put_in_place_of_a_full_one(run, word_corpus, capsys):
     """What lies on another disk than the rest, or was moved away by mistake."""
     _, folder = run()

@@ -221,6 +221,29 @@ def test_passages_cut_short_are_counted(pairs, tiny_encoder, tmp_path, caplog): 
     assert "are longer than 8 tokens and are cut" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("rows", "flags", "complaint"),
+    [
+        ([("d", "a1", "p1"), ("d", "a2", "p2")], [], "pairs to train on are of one document, d"),
+        ([("d", "a", "p"), ("e", "a", "q"), ("f", "r", "a")], [], "all 3 pairs to train on have a text in common"),
+        ([("d", "a", "p"), ("e", "b", "q")], ["--batch-size", "1"], "--batch-size 1 leaves an anchor without"),
+    ],
+)
+def test_pairs_without_negatives_are_refused_before_training(tiny_encoder, tmp_path, capsys, rows, flags, complaint):
+    words = table(tmp_path, [(d, 1900, anchor, positive, "successive") for d, anchor, positive in rows])
+    words += ["--base-model", str(tiny_encoder), "--eval-fraction", "0", "--device", "cpu", *flags]
+    assert tune.main(words) == 2 and complaint in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_training_that_learned_nothing_says_so(tiny_encoder, tmp_path, caplog):
+    """Any two of the three pairs share a text, and no batch holds a text twice."""
+    rows = [(d, 1900, f"w{i}", f"w{j}", "successive") for d, i, j in (("d", 1, 2), ("e", 2, 3), ("f", 1, 3))]
+    words = [*table(tmp_path, rows), "--base-model", str(tiny_encoder), "--eval-fraction", "0", "--device", "cpu"]
+    assert tune.main(words) == 0 and "nothing was learned: the loss was 0 throughout" in caplog.text
+    assert script.read_json(tmp_path / "m/training.json")["learned"] is False
+
+
 def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(pairs, tiny_encoder, tmp_path, capsys):  # noqa: F811
     folder = tmp_path / "model"
     flags = command(pairs, tiny_encoder, folder, "--precision", "fp32", "--save-steps", "1", "--learning-rate", "1e38")

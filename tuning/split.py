@@ -31,6 +31,24 @@ class Split(NamedTuple):
             "training_categories": dict(Counter(row["category"] for row in self.train_rows)),
         }
 
+    def check_negatives(self, recipe: Recipe) -> None:
+        """Refuse pairs of which no batch can hold a negative: the loss would be 0, and nothing would be learned."""
+        documents = {row["paperId"] for row in self.train_rows}
+        shared = set.intersection(*({row["anchor"], row["positive"]} for row in self.train_rows))
+        if recipe.batch_size < 2:
+            raise InputError("--batch-size 1 leaves an anchor without negatives: nothing would be learned; raise it.")
+        if recipe.same_document == "mask" and len(documents) == 1:
+            raise InputError(
+                f"all {len(self.train_rows)} pairs to train on are of one document, {documents.pop()}, whose passages "
+                "are not negatives of each other: nothing would be learned; add documents, or pass --same-document "
+                "allow."
+            )
+        if shared:
+            raise InputError(
+                f"all {len(self.train_rows)} pairs to train on have a text in common, and no batch holds a text twice: "
+                "nothing would be learned; check the pair table."
+            )
+
     def digest(self) -> str:
         """Return a SHA-256 of the pairs that are trained on and of the documents that are held out."""
         trained_on = [(row["paperId"], row["anchor"], row["positive"]) for row in self.train_rows]

@@ -206,9 +206,13 @@ def train(trainer, run: Run, checkpoint: Path | None, stop: StopSignals) -> int:
         ) from None
 
 
-def loss_curve(trainer) -> list[dict]:
-    """Return the training loss by step."""
-    return [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]
+def losses(trainer) -> dict:
+    """Return the training loss by step, and whether it ever was above 0; warn where it never was."""
+    curve = [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]
+    learned = not curve or any(point["loss"] for point in curve)
+    if not learned:
+        log.warning("nothing was learned: the loss was 0 throughout, because no batch held a negative for any anchor")
+    return {"loss_curve": curve, "learned": learned}
 
 
 def follower_class():
