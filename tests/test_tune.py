@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import corpus
 import encoder
@@ -228,6 +230,31 @@ def assert_same_weights(folder, expected):
     got = weights(folder / "final")
     for name, value in weights(expected / "final").items():
         np.testing.assert_allclose(got[name], value, atol=1e-6, err_msg=name)
+
+
+class Planted:
+    """What a pickle may hold: code that runs when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_checkpoint_can_run_no_code(trained, tiny_encoder, tmp_path, name):
+    """The library reads a checkpoint's pickles as weights alone; ours writes no others."""
+    shutil.copytree(trained[0], tmp_path / "model")
+    shutil.rmtree(newest_whole_checkpoint(tmp_path / "model"))  # of the last step: there is nothing to go on with
+    checkpoint = newest_whole_checkpoint(tmp_path / "model")
+    pickles = {path.name for path in checkpoint.iterdir() if path.suffix in (".bin", ".pt", ".pth")}
+    assert pickles == {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
+    (tmp_path / "model/training.json").unlink()
+    torch.save(Planted(tmp_path / "it ran"), checkpoint / name)
+    with pytest.raises(pickle.UnpicklingError):
+        tune.main(command(trained[1], tiny_encoder, tmp_path / "model", "--resume"))
+    assert not (tmp_path / "it ran").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])

@@ -154,7 +154,6 @@ def build_trainer(model, rows: list[dict], recipe: Recipe, run: Run, machine: Ma
 
 def trainer_class():
     """Return the trainer's class, made here so that --help need not wait for the library."""
-    import torch
     from sentence_transformers import SentenceTransformerTrainer
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -176,8 +175,8 @@ def trainer_class():
             return self.sampler
 
         def _save(self, output_dir=None, state_dict=None):
+            # The library would add its arguments, pickled, which nobody reads.
             self.model.save_pretrained(output_dir, create_model_card=False)
-            torch.save(self.args, Path(output_dir) / "training_args.bin")
             write_model_card(Path(output_dir), self.recipe)
 
     return Trainer
