@@ -174,7 +174,9 @@ def parse_args(argv: list[str] | None = None):
     add("--eval-fraction", type=share, default=0.05, metavar="SHARE", help="of documents (default %(default)s)")
     add("--split-seed", type=int, default=0, help="which documents; independent of --seed (default %(default)s)")
     add("--hold-out-by", default="paperId", metavar="COLUMN", help="author: whole authors are held out; needs -t")
-    add("-t", "--metadatapath", metavar="TSV", help="metadata with that column")
+    add("-t", "--metadatapath", metavar="TSV", help="metadata, for --hold-out-by and -r")
+    add("-r", "--rootfolder", metavar="FOLDER", help="chunk files: no pair with a passage of a held-out document")
+    add("--encoding-errors", choices=("strict", "replace"), default="strict", help="in chunk files (default strict)")
     add = arguments.add_argument_group("run").add_argument
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one")
     add("--save-steps", type=count, metavar="STEPS", help="between checkpoints (default: one each epoch)")
@@ -182,6 +184,8 @@ def parse_args(argv: list[str] | None = None):
     add("--check", action="store_true", help="check pairs, base model and output folder; train nothing")
     add("--overwrite", action="store_true", help="delete what an earlier training left in -o")
     args = arguments.parse_args(argv)
+    if args.rootfolder and not args.metadatapath:
+        arguments.error("-r/--rootfolder needs -t/--metadatapath, which names each document's file")
     for name, value in RECIPES[args.recipe].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -198,7 +202,8 @@ def run(args, stop: StopSignals) -> None:
     script.log_settings(args)
     rows = read_training_pairs(args.datasource, args.limit)
     recipe = recipe_of(args)
-    split = split_rows(rows, recipe, args.metadatapath)
+    chunks = corpus.ChunkFolder(args.rootfolder, args.encoding_errors) if args.rootfolder else None
+    split = split_rows(rows, recipe, args.metadatapath, chunks)
     recipe = dataclasses.replace(recipe, split_sha256=split.digest())
     log.info("pairs: %(training_pairs)d to train on", split.counts())
     log.info("pairs: %(held_out_pairs)d of %(held_out_documents)d documents held out", split.counts())

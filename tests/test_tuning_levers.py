@@ -154,6 +154,28 @@ def test_a_text_of_a_held_out_document_is_not_trained_on(tmp_path, caplog):
     assert "1 training pairs left out" in caplog.text
 
 
+def test_no_passage_of_a_held_out_document_is_trained_on_where_the_chunk_files_are_given(
+    tmp_path, corpus_folder, caplog, capsys
+):
+    """Every document but the last is reprinted by the next one: a held-out one's text that is in none of its pairs."""
+    rows = [(f"d{i}", 1900, f"own text {i}", f"text {i}", "successive") for i in range(40)]
+    for i in range(40):
+        corpus_folder.add(f"d{i}", 1900, [f"own text {i}", f"text {i}", f"own  text {i - 1}"])
+    words = [*table(tmp_path, rows), "-t", str(corpus_folder.metadata)]
+    apart, held_rows = split_of(words)
+    held = {int(row["paperId"][1:]) for row in held_rows}
+    reprinted = {i for i in range(40) if i + 1 in held} - held
+    assert len(apart) + len(held_rows) == 40 and reprinted
+    args = tune.parse_args([*words, "-r", str(corpus_folder.chunks)])
+    chunks, pair_rows = corpus.ChunkFolder(args.rootfolder), split.read_training_pairs(args.datasource, None)
+    train_rows, _ = split.split_rows(pair_rows, recipe_of(args), args.metadatapath, chunks)
+    assert {int(row["paperId"][1:]) for row in train_rows} == set(range(40)) - held - reprinted
+    assert f"{len(reprinted)} training pairs left out" in caplog.text
+    with pytest.raises(SystemExit):
+        tune.parse_args([*table(tmp_path, rows), "-r", str(corpus_folder.chunks)])
+    assert "-r/--rootfolder needs -t/--metadatapath" in capsys.readouterr().err
+
+
 def test_whole_authors_are_held_out_on_request(tmp_path):
     rows = [(f"d{i}", 1900, f"a {i}", f"p {i}", "successive") for i in range(40)]
     metadata = tmp_path / "meta.tsv"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import NamedTuple
 
 import corpus
 import script
+from corpus import ChunkFolder
 from script import InputError, log
 
 from .recipe import Recipe
@@ -110,14 +112,28 @@ def split_by_document(rows: list[dict], share: float, split_seed: int, groups: d
     return train_rows, [row for row in rows if row["paperId"] in held]
 
 
-def without_texts_of(train_rows: list[dict], held_rows: list[dict]) -> list[dict]:
-    """Return the training rows that share no text with a held-out one: reprints would tell what is held out."""
+def held_out_texts(held_rows: list[dict], metadata: str | None, chunks: ChunkFolder | None) -> Iterator[str]:
+    """Yield the texts of held-out documents: of their pairs and, where the chunk files are given, all passages."""
+    for row in held_rows:
+        yield from (row["anchor"], row["positive"])
+    if chunks is not None:
+        held = {row["paperId"] for row in held_rows}
+        for document in corpus.read_metadata(metadata)[0]:
+            if document.paper_id in held:
+                yield from chunks.passages(document)
+        chunks.log_oddities()
 
-    def texts(row):
-        return {" ".join(row[name].split()) for name in ("anchor", "positive")}
 
-    known = set().union(*map(texts, held_rows))
-    kept = [row for row in train_rows if known.isdisjoint(texts(row))]
+def without_texts(train_rows: list[dict], held_texts: Iterable[str]) -> list[dict]:
+    """Return the training rows that hold none of the texts: reprints would tell what is held out."""
+
+    def plain(text: str) -> str:
+        return " ".join(text.split())
+
+    texts_of = [{plain(row["anchor"]), plain(row["positive"])} for row in train_rows]
+    trained_on = set().union(*texts_of)
+    known = {text for text in map(plain, held_texts) if text in trained_on}
+    kept = [row for row, texts in zip(train_rows, texts_of) if known.isdisjoint(texts)]
     if len(kept) < len(train_rows):
         log.warning("%d training pairs left out: they hold a text of a held-out document", len(train_rows) - len(kept))
     return kept
@@ -145,15 +161,19 @@ def recombined(rows: list[dict], ratio: int, seed: int) -> list[dict]:
     return added
 
 
-def split_rows(rows: list[dict], recipe: Recipe, metadata: str | None) -> Split:
+def split_rows(
+    rows: list[dict], recipe: Recipe, metadata: str | None = None, chunks: ChunkFolder | None = None
+) -> Split:
     """Return what is trained on and what is held out; they share neither documents nor texts.
+
+    Without chunk files, only the texts of held-out pairs are known, not all passages of their documents.
 
     Raises:
         InputError: the metadata lacks what --hold-out-by names, or one side would be empty.
     """
     groups = split_groups(rows, metadata, recipe.hold_out_by)
     train_rows, held_rows = split_by_document(rows, recipe.eval_fraction, recipe.split_seed, groups)
-    train_rows = without_texts_of(train_rows, held_rows)
+    train_rows = without_texts(train_rows, held_out_texts(held_rows, metadata, chunks))
     train_rows = train_rows + recombined(train_rows, recipe.recombine, recipe.seed)
     if not train_rows:
         raise InputError("no pair is left to train on; hold out fewer documents with --eval-fraction.")
