@@ -170,13 +170,14 @@ def parse_args(argv: list[str] | None = None):
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--seed", type=int, default=0, help="of the batches and dropout (default %(default)s)")
     add("--limit", type=count, metavar="PAIRS", help="a trial: train on so many pairs")
-    add = arguments.add_argument_group("held-out documents").add_argument
+    group = arguments.add_argument_group("held-out documents")
+    add = group.add_argument
     add("--eval-fraction", type=share, default=0.05, metavar="SHARE", help="of documents (default %(default)s)")
     add("--split-seed", type=int, default=0, help="which documents; independent of --seed (default %(default)s)")
     add("--hold-out-by", default="paperId", metavar="COLUMN", help="author: whole authors are held out; needs -t")
     add("-t", "--metadatapath", metavar="TSV", help="metadata, for --hold-out-by and -r")
     add("-r", "--rootfolder", metavar="FOLDER", help="chunk files: no pair with a passage of a held-out document")
-    add("--encoding-errors", choices=("strict", "replace"), default="strict", help="in chunk files (default strict)")
+    script.add_encoding_errors(group)
     add = arguments.add_argument_group("run").add_argument
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one")
     add("--save-steps", type=count, metavar="STEPS", help="between checkpoints (default: one each epoch)")
