@@ -2,9 +2,8 @@
 #
 #   metadata + chunk files → pairs → paraphrased pairs → tuned model → embeddings by decade → precocity, report
 #
-# Each step is a script that you can also run by hand. This file holds the order of the steps.
-# Settings and their defaults are listed in settings.mk; set your own in config.mk (copy config.example.mk) or in a file of
-# another name: make CONFIG=path …
+# Each step is a script that you can also run by hand. This file holds their order; settings.mk lists their settings.
+# Set your own in config.mk (copy config.example.mk) or in a file of another name: make CONFIG=path …
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -99,7 +98,8 @@ paraphrase-batch: $(FLAGGED) ## Paraphrase at half the price: BATCH=submit|statu
 train-local: $(OUTPUT)/models/$(TRAIN)/training.json ## Tune the base model on this machine (TRAIN=para10|para20|nopara).
 
 TUNING := TuneEmbeddings.py $(call code,tuning encoder) $(call stamps,tune)
-tune = $(PYTHON) TuneEmbeddings.py -d $< -o $(@D) --base-model $(BASE_MODEL) --seed $(1) --resume $(TUNE_FLAGS)
+tune = $(PYTHON) TuneEmbeddings.py -d $< -o $(@D) -t $(METADATA) -r $(CHUNKS) $(CORPUS_FLAGS) \
+  --base-model $(BASE_MODEL) --seed $(1) --resume $(TUNE_FLAGS)
 
 $(OUTPUT)/models/nopara/training.json: $(OUTPUT)/pairs/nopara.tsv $(TUNING) | $(READY)
 	$(call tune,$(SEED))

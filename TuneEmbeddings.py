@@ -1,16 +1,16 @@
 """Tune a sentence-transformers model on training pairs of the corpus.
 
-Reads a pair table (paperId, year, anchor, positive, category), paraphrased where pairs are flagged for it.
-Tunes the base model with Multiple Negatives Ranking Loss, holding out whole documents, and scores it on their
-pairs before and after. Then centres and softly whitens what the model embeds: two more layers at its end, off with
---centre 0 --whiten 0. Writes <outputdir>/final (loadable by SentenceTransformer), checkpoints beside it, and last
-<outputdir>/training.json: arguments, versions, counts, loss, scores, held-out documents. The defaults are explained in
-benchmarks/TUNING.md; --recipe replication has the published ones. No passage of the corpus goes into the folder.
+Reads a pair table (paperId, year, anchor, positive, category), paraphrased where pairs are flagged for it. Tunes the
+base model with Multiple Negatives Ranking Loss. Holds out whole documents, and scores the model on their pairs before
+and after. Then centers and softly whitens its vectors by two more layers at the model's end; --centre 0 --whiten 0
+leaves them out. Writes <outputdir>/final (loadable by SentenceTransformer), checkpoints beside it, and last
+<outputdir>/training.json: arguments, versions, counts, loss, scores, held-out documents. benchmarks/TUNING.md explains
+the defaults; --recipe replication has the published ones. No passage of the corpus goes into the folder.
 
-A finished training is not repeated. With another --centre or --whiten it is adjusted anew, which takes a minute.
-On SIGUSR1 or SIGTERM (Slurm, before it ends a job) or Ctrl-C, it finishes the step, writes a checkpoint and
-<outputdir>/stopped.json and exits with status 75; --resume goes on from there. Under torchrun it trains on several
-GPUs, which share each batch: the same batches and negatives as on one.
+A finished training is not repeated. With another --centre or --whiten the model is adjusted without training, which
+takes a minute. On SIGUSR1 or SIGTERM (Slurm sends them before it ends a job) or Ctrl-C, training finishes its step,
+writes a checkpoint and <outputdir>/stopped.json, and exits with status 75; --resume goes on from there. Under torchrun,
+several GPUs share each batch: batches and negatives are the same as on one.
 """
 
 from __future__ import annotations
@@ -27,18 +27,7 @@ import corpus
 import script
 from encoder import check_length, load_model, model_digest
 from script import log
-from tuning.folder import (
-    FINAL,
-    FINISHED,
-    OTHER_ADJUSTMENT,
-    STOPPED,
-    WHOLE,
-    newest_whole_checkpoint,
-    save_final,
-    start_anew,
-    state_of,
-    write_recipe,
-)
+from tuning import folder as model_folder
 from tuning.recipe import RECIPES, Recipe, recipe_of
 from tuning.scores import binary_evaluator, score
 from tuning.split import Split, read_training_pairs, split_rows
@@ -64,7 +53,9 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     checkpoint = begin(folder, recipe, args.resume and not args.overwrite, machine)
     if checkpoint:
         log.info("going on from %s", checkpoint)
-        started -= script.read_json(checkpoint / WHOLE)["seconds"]  # the record tells the time of all runs together
+        started -= script.read_json(checkpoint / model_folder.WHOLE)[
+            "seconds"
+        ]  # the record tells the time of all runs together
     run = Run(folder, args.save_steps, started)
 
     evaluator = binary_evaluator(split.held_rows, recipe.split_seed) if split.held_rows and machine.is_main else None
@@ -86,7 +77,7 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     after = finish(model, folder, recipe, split, machine)
     facts = {
         "recipe": dataclasses.asdict(recipe),
-        "model_sha256": model_digest(folder / FINAL),
+        "model_sha256": model_digest(folder / model_folder.FINAL),
         "device": machine.device,
         "processes": machine.processes,
         "precision": machine.precision,
@@ -98,17 +89,17 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     }
     stop.too_late = True
     script.write_json(folder / corpus.TRAINING_RECORD, script.run_record(args, started, **facts))
-    log.info("%d steps; the model is in %s", steps, folder / FINAL)
+    log.info("%d steps; the model is in %s", steps, folder / model_folder.FINAL)
 
 
 def begin(folder: Path, recipe: Recipe, resume: bool, machine: Machine) -> Path | None:
     """Prepare the output folder, once for all processes; return the checkpoint to go on from, None to start anew."""
     if machine.is_main:
-        if not (resume and newest_whole_checkpoint(folder)):
-            start_anew(folder, recipe)
-        (folder / STOPPED).unlink(missing_ok=True)
+        if not (resume and model_folder.newest_whole_checkpoint(folder)):
+            model_folder.start_anew(folder, recipe)
+        (folder / model_folder.STOPPED).unlink(missing_ok=True)
     machine.state.wait_for_everyone()
-    return newest_whole_checkpoint(folder)
+    return model_folder.newest_whole_checkpoint(folder)
 
 
 def finish(model, folder: Path, recipe: Recipe, split: Split, machine: Machine) -> dict | None:
@@ -121,7 +112,7 @@ def finish(model, folder: Path, recipe: Recipe, split: Split, machine: Machine) 
     evaluator = binary_evaluator(split.held_rows, recipe.split_seed) if split.held_rows else None
     after = score(model, evaluator, machine.autocast)
     log.info("held-out documents, after:  %s", after)
-    save_final(model, folder, recipe, adjusted)
+    model_folder.save_final(model, folder, recipe, adjusted)
     return after
 
 
@@ -131,14 +122,14 @@ def adjust_anew(args, recipe: Recipe, split: Split) -> None:
 
     folder, machine = Path(args.outputdir), Machine(args.device, args.precision)
     if machine.is_main:
-        model = load_unadjusted(folder / FINAL, lambda name: load_model("-o", name, machine.device))
+        model = load_unadjusted(folder / model_folder.FINAL, lambda name: load_model("-o", name, machine.device))
         record = script.read_json(folder / corpus.TRAINING_RECORD)
         record["scores"]["after"] = finish(model, folder, recipe, split, machine)
         record |= {"recipe": dataclasses.asdict(recipe), "arguments": vars(args)}
-        record["model_sha256"] = model_digest(folder / FINAL)
+        record["model_sha256"] = model_digest(folder / model_folder.FINAL)
         script.write_json(folder / corpus.TRAINING_RECORD, record)
-        (folder / STOPPED).unlink(missing_ok=True)
-        write_recipe(folder, recipe)  # last: until it is there, the next run adjusts again
+        (folder / model_folder.STOPPED).unlink(missing_ok=True)
+        model_folder.write_recipe(folder, recipe)  # last: until it is there, the next run adjusts again
         log.info("adjusted with --centre %g --whiten %g, nothing trained: %s", recipe.centre, recipe.whiten, folder)
     machine.part()
 
@@ -151,8 +142,13 @@ def parse_args(argv: list[str] | None = None):
     add = arguments.add_argument_group("recipe").add_argument
     add("--recipe", choices=RECIPES, default="default", help="replication: the published settings")
     add("--base-model", default=BASE_MODEL, metavar="MODEL", help="folder or hub name (default %(default)s)")
-    add("--epochs", type=count, help=by_recipe("how often every pair is seen", "epochs"))
-    add("--batch-size", type=count, metavar="PAIRS", help=by_recipe("sharing their negatives", "batch_size"))
+    add("--epochs", type=count, help=by_recipe("passes through all pairs", "epochs"))
+    add(
+        "--batch-size",
+        type=count,
+        metavar="PAIRS",
+        help=by_recipe("pairs that are one another's negatives", "batch_size"),
+    )
     add("--mini-batch-size", type=count, metavar="PAIRS", help="embed so many at a time: less memory, 1/3 slower")
     add("--learning-rate", type=float, metavar="RATE", help=by_recipe("at its highest", "learning_rate"))
     more = "add N pairs of any two texts of its document for each pair"
@@ -163,13 +159,13 @@ def parse_args(argv: list[str] | None = None):
     add("--scale", type=float, default=20.0, help="factor of the cosines in the loss (default %(default)s)")
     add("--max-seq-length", type=count, metavar="TOKENS", help="cut passages here in training (default the model's)")
     add("--prompt", metavar="TEXT", help="put before every passage, if the base model needs it ('search_document: ')")
-    less = "when trained, subtract so much of the mean passage from every vector"
+    less = "after training: subtract this share of the mean passage from every vector"
     add("--centre", type=share, metavar="SHARE", help=by_recipe(less, "centre"))
-    turned = "when trained, divide principal components by their deviation to this power"
+    turned = "after training: divide each principal component by its deviation to this power"
     add("--whiten", type=share, metavar="POWER", help=by_recipe(turned, "whiten"))
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--seed", type=int, default=0, help="of the batches and dropout (default %(default)s)")
-    add("--limit", type=count, metavar="PAIRS", help="a trial: train on so many pairs")
+    add("--limit", type=count, metavar="PAIRS", help="a trial: train on the first PAIRS only")
     group = arguments.add_argument_group("held-out documents")
     add = group.add_argument
     add("--eval-fraction", type=share, default=0.05, metavar="SHARE", help="of documents (default %(default)s)")
@@ -215,16 +211,18 @@ def run(args, stop: StopSignals) -> None:
 def bring_up_to_date(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     """Train, or adjust a finished model anew, or find all done already."""
     folder = Path(args.outputdir)
-    state = state_of(folder, recipe, args.resume, args.overwrite)
-    if state == FINISHED:
+    state = model_folder.state_of(folder, recipe, args.resume, args.overwrite)
+    if state == model_folder.FINISHED:
         if not args.check:
             (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
         log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
+    elif args.check and state == model_folder.OTHER_ADJUSTMENT:
+        log.info("%s is trained already: a run %s", folder, model_folder.ADJUSTS)
     elif args.check:
         split.check_negatives(recipe)
         check_length(load_model("--base-model", args.base_model, "cpu"), args.max_seq_length)
         log.info("pairs, base model and output folder are fit for training")
-    elif state == OTHER_ADJUSTMENT:
+    elif state == model_folder.OTHER_ADJUSTMENT:
         adjust_anew(args, recipe, split)
     else:
         tune(args, recipe, split, stop)
@@ -238,7 +236,8 @@ def main(argv: list[str] | None = None) -> int:
             run(args, stop)
         except Stopped as where:
             if script.is_main_process():
-                script.write_json(Path(args.outputdir) / STOPPED, {"signal": stop.received, "where": str(where)})
+                stopped = Path(args.outputdir) / model_folder.STOPPED
+                script.write_json(stopped, {"signal": stop.received, "where": str(where)})
             log.warning("%s; the same command with --resume goes on", where)
             return EXIT_STOPPED
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from typing import NamedTuple
 
 from cluster import ledger
@@ -16,6 +17,7 @@ from cluster.jobs import Command, Request, read_command, show_command
 from cluster.ledger import Snapshot
 from cluster.place import Answer, Place, last_line
 from script import InputError
+from tuning.folder import ADJUSTS
 
 ROOM_GB = 10  # checkpoints and model take 4 GB, the vectors of a million passages 3
 ENDLESS = 1e9  # minutes
@@ -52,6 +54,7 @@ def preflight(place: Place, request: Request) -> Command:
         command = read_command(request.stage, got["command"].text)
         got = place.gather(inputs(request, command), ENVIRONMENT)
         report(found := check_inputs(request, command, got))
+        command = replace(command, adjusts=ADJUSTS in found[0].text)
     if faults := sum(not finding.well for finding in found):
         raise InputError(f"{faults} fault(s); nothing was submitted.")
     return command

@@ -62,6 +62,7 @@ class Command:
     words: tuple[str, ...]
     model: str
     record: str
+    adjusts: bool = False  # the model is trained, and a run only adjusts it anew
 
 
 def requested(stage: str, model: str, queue: Queue, flags: list[str], corpus: Corpus) -> Request:
@@ -205,7 +206,7 @@ def next_step(request: Request, command: Command, seen: Snapshot) -> Step:
 def is_complete(request: Request, command: Command, seen: Snapshot) -> bool:
     """Tell whether the model is there. The checks have passed, so it was trained with these very pairs and settings."""
     there = command.record in seen.files and seen.files[command.record].changed is not None
-    return request.stage == "train" and there and "--overwrite" not in command.words
+    return request.stage == "train" and there and not command.adjusts and "--overwrite" not in command.words
 
 
 def submission(request: Request, command: Command, now: str, words: str, training: Job | None) -> Step:

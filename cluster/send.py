@@ -123,11 +123,19 @@ def pair_tables(place: Place, output: str, train: str) -> list[str]:
     return tables
 
 
+def check_paraphrased(output: str, train: str) -> None:
+    """InputError where a model's table was paraphrased from other pairs than those that lie here now."""
+    table, pairs = Path(output, training_table(train)), Path(output, "pairs", f"{train}.tsv")
+    if table != pairs and corpus.is_made_from(table, pairs) is False:
+        raise InputError(f"{table} was made from other pairs than {pairs}; run make paraphrase TRAIN={train} first.")
+
+
 def sync(place: Place, corpus_here: Corpus, output: str, train: str) -> None:
     """Send code, pairs, metadata and chunk files; whole files only, compared by content."""
     if not place.host:
         log.info("no host is set: this is the cluster itself, nothing to send")
         return
+    check_paraphrased(output, train)
     tables = pair_tables(place, output, train)
     names = corpus_here.chunk_names()
     send_code(place)
@@ -144,6 +152,8 @@ def sync(place: Place, corpus_here: Corpus, output: str, train: str) -> None:
 
 def check_sent(place: Place, stage: str, corpus_here: Corpus, output: str, train: str) -> None:
     """InputError where the far end has not what is here. Chunk files are compared by size and time only: seconds."""
+    if stage == "train":
+        check_paraphrased(output, train)
     if not place.host:
         return
     if stage == "train":

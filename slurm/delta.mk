@@ -13,7 +13,8 @@ QUEUE = $(if $(DELTA_ACCOUNT),--account '$(DELTA_ACCOUNT)') $(if $(DELTA_PARTITI
 TABLE = $(if $(filter nopara,$(TRAIN)),pairs/nopara.tsv,paraphrased/$(TRAIN).tsv)
 TRAIN_JOB = $(QUEUE) --sbatch='$(TRAIN_SBATCH)' -- $(call given,BASE_MODEL,--base-model $(BASE_MODEL)) \
   $(call given,SEED,--seed $(SEED)) \
-  $(call given_there,OUTPUT,-d $(OUTPUT)/$(TABLE) -o $(OUTPUT)/models/$(TRAIN)) $(TUNE_FLAGS)
+  $(call given_there,OUTPUT,-d $(OUTPUT)/$(TABLE) -o $(OUTPUT)/models/$(TRAIN)) \
+  $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(CORPUS_FLAGS) $(TUNE_FLAGS)
 MODEL = $(if $(filter base,$(TRAIN)),$(BASE_MODEL),$(FAR_OUTPUT)/models/$(TRAIN)/final)
 APPLY_JOB = $(QUEUE) --sbatch='$(APPLY_SBATCH)' -- \
   $(if $(filter TRAIN,$(GIVEN))$(call given_there,OUTPUT,yes),-m $(MODEL) -o $(FAR_OUTPUT)/embeddings/$(TRAIN)) \

@@ -11,6 +11,7 @@ import Apply_Tuned_Model as apply
 import corpus
 import encoder
 import TuneEmbeddings as tune
+from cluster import checks
 from encoder import unit_rows
 from tuning import adjust
 
@@ -93,7 +94,7 @@ def held_out(model):
     return json.loads((model / "training.json").read_text())["held_out_documents"]
 
 
-def test_another_adjustment_of_a_finished_model_trains_nothing(tuned, tmp_path, monkeypatch):
+def test_another_adjustment_of_a_finished_model_trains_nothing(tuned, tmp_path, monkeypatch, caplog):
     """Off, as much as before again, and off: the same vectors each time, whatever was there between."""
     model = tmp_path / "model"
     shutil.copytree(tuned[0], model)
@@ -101,6 +102,8 @@ def test_another_adjustment_of_a_finished_model_trains_nothing(tuned, tmp_path, 
     monkeypatch.setattr(tune, "train", None)  # training would fail
     before = load(model / "final").encode(["w1 w2", "w3"])
     plain = adjust.load_unadjusted(model / "final", load).encode(["w1 w2", "w3"])
+    assert tune.main([*flags, "--centre", "0", "--check"]) == 0
+    assert checks.ADJUSTS in caplog.messages[-1]  # so that make train submits the job
     for centre, whiten, expected in ((0, 0, plain), (0.5, 0.25, before), (0, 0, plain)):
         assert tune.main([*flags, "--centre", str(centre), "--whiten", str(whiten)]) == 0
         np.testing.assert_allclose(load(model / "final").encode(["w1 w2", "w3"]), expected, atol=1e-5)

@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,8 @@ def test_what_is_complete_is_told_by_the_command_that_would_run(folder):
 
     assert told() == "output/models/nopara is complete already; nothing submitted"
     assert told(there=()) == "submitted job {id} (train nopara)"
+    adjusts = replace(command_of(folder, TRAIN), adjusts=True)  # another --centre for a finished model
+    assert "submitted job" in next_step(TRAIN, adjusts, snapshot(found=files(adjusts.record, there=(RECORD,)))).told
     for flags in (["-o", "other"], ["--outputdir=other"], ["--overwrite"]):
         assert "submitted job" in told(Request("train", "nopara", (), TRAIN.file, tuple(flags)))
     file = Path(TRAIN.file)

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+import script
 from cluster import fetch, send
 from cluster.place import Place
 from script import InputError
@@ -33,6 +34,24 @@ def test_rsyncs_own_list_names_them_so(tmp_path):
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     # Between two folders of one machine rsync receives; to another machine it sends: <
     assert send.changed_files(said.replace(">f", "<f").splitlines()) == ["new one"]
+
+
+def test_a_table_paraphrased_from_other_pairs_is_neither_sent_nor_trained_on(tmp_path):
+    """As after a new SEED: make pairs has made them anew, and nobody has paraphrased them."""
+    for folder in ("pairs", "paraphrased"):
+        (tmp_path / folder).mkdir()
+    pairs, table = tmp_path / "pairs/para10.tsv", tmp_path / "paraphrased/para10.tsv"
+    pairs.write_text("new pairs")
+    table.write_text("paraphrased")
+    send.check_paraphrased(str(tmp_path), "para10")  # without a record nothing can be said
+    script.write_json(f"{table}.json", {"pairs_sha256": script.file_digest(pairs)})
+    send.check_paraphrased(str(tmp_path), "para10")
+    pairs.write_text("newer pairs")
+    for look in (send.sync, lambda *given: send.check_sent(given[0], "train", *given[1:])):
+        place = Place("delta" if look is send.sync else "", "/far")
+        with pytest.raises(InputError, match="was made from other pairs than .* run make paraphrase TRAIN=para10"):
+            look(place, send.Corpus("metadata.tsv", "chunks"), str(tmp_path), "para10")
+    send.check_paraphrased(str(tmp_path), "nopara")
 
 
 def test_each_model_has_its_table():

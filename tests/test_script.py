@@ -70,6 +70,7 @@ def test_a_pipe_where_a_file_is_expected_gets_one_sentence(tmp_path, corpus_fold
         (tmp_path / "link").symlink_to(fifo)
         fifo = tmp_path / "link"
     metadata, output = str(corpus_folder.metadata), str(tmp_path / "out")
+    script.write_json(tmp_path / "manifest.json", {"table": (table if flag else fifo).name})
     command = {
         final: ["5", *corpus_folder.flags, "-o", output],
         no_paraphrase: [*corpus_folder.flags, "-o", output],

@@ -19,6 +19,7 @@ STOPPED = "stopped.json"  # says that the training below ended on a signal and w
 FINAL = "final"  # the tuned model
 
 # What a folder holds, seen from a recipe.
+ADJUSTS = "only adjusts it anew"  # what --check says of a run on OTHER_ADJUSTMENT
 UNFINISHED, OTHER_ADJUSTMENT, FINISHED = "unfinished", "other adjustment", "finished"
 
 
