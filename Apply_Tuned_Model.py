@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 import corpus
+import lock
 import script
 from corpus import ChunkFolder, DecadePassages, Document
 from encoder import Encoder, EncoderSettings, model_digest
@@ -221,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.check:
         check_chunk_files(args, decades, chunks)
         return 0
-    with script.alone_in(folder, *([] if args.decade is None else [args.decade])):
+    with lock.alone_in(folder, *([] if args.decade is None else [args.decade])):
         check_folder(folder, args, settings)  # another run may just have ended
         how = (args.device, args.precision, args.batch_size, args.max_seq_length, args.dtype)
         embed(folder, todo, chunks, Encoder(EncoderSettings(args.modelpath, *how)), settings)

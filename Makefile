@@ -19,7 +19,7 @@ YEARS = $(if $(START_YEAR),-s $(START_YEAR)) $(if $(END_YEAR),-e $(END_YEAR))
 CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS) $(CORPUS_FLAGS)
 
 # A stage's code beside its script: the modules or packages named, and what all scripts share.
-code = $(wildcard $(1:%=%.py) $(1:%=%/*.py) $(1:%=%/templates/*)) script.py corpus.py
+code = $(wildcard $(1:%=%.py) $(1:%=%/*.py) $(1:%=%/templates/*)) script.py corpus.py lock.py
 
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)

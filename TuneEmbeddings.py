@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 import corpus
+import lock
 import script
 from encoder import check_length, load_model, model_digest
 from script import log
@@ -204,7 +205,7 @@ def run(args, stop: StopSignals) -> None:
     recipe = dataclasses.replace(recipe, split_sha256=split.digest())
     log.info("pairs: %(training_pairs)d to train on", split.counts())
     log.info("pairs: %(held_out_pairs)d of %(held_out_documents)d documents held out", split.counts())
-    with contextlib.nullcontext() if args.check else script.alone_in(args.outputdir):
+    with contextlib.nullcontext() if args.check else lock.alone_in(args.outputdir):
         bring_up_to_date(args, recipe, split, stop)
 
 

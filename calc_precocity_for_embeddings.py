@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 
 import corpus
+import lock
 import script
 from corpus import ChunkFolder, Document
 from precocity import exclusions
@@ -167,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     years = years_asked_for(args, documents)
     settings = Settings(Path(args.outputfolder), args.prefix, args.startdate, args.dtype, args.drop_identical)
     folder = Folder(args.data, documents, args.memory)
-    with script.alone_in(settings.folder, *(f"{args.prefix}{year}" for year in args.year or ())):
+    with lock.alone_in(settings.folder, *(f"{args.prefix}{year}" for year in args.year or ())):
         measure(args, years, folder, settings, started)
     return 0
 

@@ -17,6 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import corpus
+import lock
 import script
 from script import InputError, log
 
@@ -119,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.topics and not args.rootfolder:
         raise InputError("--topics needs the chunk files: pass their folder with -r.")
     folders = named_folders(args.representations)
-    with script.alone_in(args.output):
+    with lock.alone_in(args.output):
         evaluate(args, folders, started)
     return 0
 

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import lock
 import script
 from precocity.arithmetic import FRACTIONS
 from precocity.comparison import FILTERS, RADII
@@ -87,7 +88,7 @@ def show(args, started: float) -> None:
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     script.log_settings(args)
-    with script.alone_in(args.output):
+    with lock.alone_in(args.output):
         show(args, started)
     return 0
 

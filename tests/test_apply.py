@@ -13,6 +13,7 @@ import torch
 
 import Apply_Tuned_Model as apply
 import corpus
+import lock
 import script
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -322,11 +323,11 @@ def test_a_record_may_vanish_while_it_is_read(run, monkeypatch, reading):
 
 def test_two_runs_in_one_folder_are_refused_and_tasks_of_an_array_are_not(run, tmp_path, capsys):
     folder = tmp_path / "embeddings"
-    with script.alone_in(folder):
+    with lock.alone_in(folder):
         assert run()[0] == 2 and "embeddings is in use by process" in capsys.readouterr().err
         assert run("--decade", "1910")[0] == 2 and [path.name for path in folder.iterdir()] == [".lock"]
         assert run("--check")[0] == 0
-    with script.alone_in(folder, 1900):
+    with lock.alone_in(folder, 1900):
         assert run()[0] == 2 and run("--decade", "1900")[0] == 2
         assert run("--decade", "1910")[0] == 0
         assert files(folder).keys() == {"1910.parquet"}

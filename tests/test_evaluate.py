@@ -12,6 +12,7 @@ from tiny_encoder import make_tiny_encoder
 import Apply_Tuned_Model as apply
 import corpus
 import evaluate_timeline as evaluate
+import lock
 import script
 from report import measures, representations, topics, trainings
 from report.representations import Passages
@@ -374,7 +375,7 @@ def test_a_decade_replaced_under_its_manifest_is_refused(evaluated, capsys):
 
 def test_two_reports_in_one_folder_are_refused(evaluated, capsys):
     folder, run = evaluated
-    with script.alone_in(folder / "r"):
+    with lock.alone_in(folder / "r"):
         assert run() == 2 and "r is in use by process" in capsys.readouterr().err
         assert [path.name for path in (folder / "r").iterdir()] == [".lock"]
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import lock
 import script
 
 ROOT = Path(__file__).resolve().parents[1]
-HOLD = "import script, sys, time\nwith script.alone_in(*sys.argv[1:]):\n print('held', flush=True)\n time.sleep(60)"
+HOLD = "import lock, sys, time\nwith lock.alone_in(*sys.argv[1:]):\n print('held', flush=True)\n time.sleep(60)"
 
 
 @contextlib.contextmanager
@@ -31,7 +32,7 @@ def held_by_another(*words, **environment):
 def refused(*words):
     """Return what a run in this folder is told, None if it may work."""
     try:
-        with script.alone_in(*words):
+        with lock.alone_in(*words):
             return None
     except script.InputError as error:
         return str(error)
@@ -93,7 +94,7 @@ def test_a_requeued_job_takes_over_from_its_earlier_run_alone(tmp_path, monkeypa
 
 
 def test_tasks_of_an_array_work_on_parts_at_once_and_nobody_on_the_whole(tmp_path):
-    with held_by_another(tmp_path, "1790") as first, script.alone_in(tmp_path, 1800, 1810, 1810):
+    with held_by_another(tmp_path, "1790") as first, lock.alone_in(tmp_path, 1800, 1810, 1810):
         assert sorted(path.name for path in tmp_path.iterdir()) == [".lock-1790", ".lock-1800", ".lock-1810"]
         assert f"process {first.pid}" in refused(tmp_path, 1780, 1790)
         assert f"process {first.pid}" in refused(tmp_path)
@@ -112,8 +113,8 @@ def test_a_termination_gives_the_folder_back(tmp_path):
 
 def test_of_many_that_find_a_stale_lock_one_takes_over(tmp_path):
     code = (
-        "import script, sys, time\ntime.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
-        "with script.alone_in(sys.argv[1]):\n print('held', flush=True)\n time.sleep(2.5)"
+        "import lock, sys, time\ntime.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+        "with lock.alone_in(sys.argv[1]):\n print('held', flush=True)\n time.sleep(2.5)"
     )
     for _ in range(2):
         with held_by_another(tmp_path):
@@ -127,7 +128,7 @@ def test_of_many_that_find_a_stale_lock_one_takes_over(tmp_path):
 
 
 def test_one_process_of_several_locks(tmp_path, monkeypatch):
-    with script.alone_in(tmp_path):
+    with lock.alone_in(tmp_path):
         monkeypatch.setenv("RANK", "1")
         assert refused(tmp_path) is None and (tmp_path / ".lock").exists()
         monkeypatch.delenv("RANK")

@@ -14,6 +14,7 @@ from literal_precocity import literal_precocity
 
 import calc_precocity_for_embeddings as calc
 import corpus
+import lock
 import script
 from precocity import arithmetic, comparison, exclusions
 
@@ -501,10 +502,10 @@ def test_an_array_of_years_is_whole_with_its_last_task(dense):
 
 def test_two_runs_in_one_folder_are_refused_and_tasks_of_an_array_are_not(dense, capsys):
     years = ("-s", 1898, "-e", 1902)
-    with script.alone_in(dense.out):
+    with lock.alone_in(dense.out):
         assert dense.run(*years) == 2 and "out is in use by process" in capsys.readouterr().err
         assert dense.run(*years, "--year", 1900) == 2 and [path.name for path in dense.out.iterdir()] == [".lock"]
-    with script.alone_in(dense.out, 1899):
+    with lock.alone_in(dense.out, 1899):
         assert dense.run(*years) == 2 and dense.run(*years, "--year", 1898, 1899) == 2
         assert dense.run(*years, "--year", 1900, 1901) == 0 == dense.run(*years, "--year", 1898)
     assert dense.run(*years, "--year", 1899) == 0 and (dense.out / "1898s_docs.tsv").exists()

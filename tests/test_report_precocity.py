@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+import lock
 import report_precocity
 import script
 from report import page, precocity_page, precocity_tables, regression
@@ -100,7 +101,7 @@ def test_passages_are_found_by_whatever_prefix_the_manifest_tells(measured, caps
 
 def test_a_table_that_is_being_made_in_the_same_folder_is_not_shown(measured, capsys):
     measured.out = measured.folder
-    with script.alone_in(measured.folder, 1905):
+    with lock.alone_in(measured.folder, 1905):
         assert measured.run() == 2 and "precocity is in use by process" in capsys.readouterr().err
     assert measured.run() == 0
 

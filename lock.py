@@ -1,0 +1,193 @@
+"""One run at a time in an output folder, so that two never mix their products.
+
+In: the folder, and the parts of it that this run makes where several work there on purpose. Out: a lock file that lasts
+as long as the run. InputError names the run that works there, or may do so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+from script import InputError, is_alive, is_main_process, log, name_file
+
+LOCK = ".lock"  # in an output folder: who works there; .lock-1790 for a part of it that one task of an array makes
+
+
+@contextlib.contextmanager
+def alone_in(folder: str | Path, *parts: str | int):
+    """Keep other runs out of an output folder, or out of some parts of it, while this one works there.
+
+    Tasks of an array may work on different parts at once. A lock is a file that is created exclusively, because NFS and
+    Lustre often know no flock. It names host, process, and job. One whose process is certainly gone is taken over, with
+    a line in the log. Under torchrun, the main process alone locks.
+
+    Raises:
+        InputError: another run works there, or may do so. The message says which, and which file to delete if it is
+            gone.
+    """
+    if not is_main_process():
+        yield
+        return
+    folder = Path(folder)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as kept:
+        kept.callback(remove_empty, folder if is_new else None)
+        kept.enter_context(ending_in_order())
+        for part in dict.fromkeys(parts) or [None]:
+            kept.enter_context(holding(folder / (LOCK if part is None else f"{LOCK}-{part}")))
+        # Each looks for locks of the other kind after making its own, so of two that begin at once none is missed.
+        for other in [folder / LOCK] if parts else sorted(folder.glob(f"{LOCK}-*")):
+            clear_lock(other)
+        yield
+
+
+@contextlib.contextmanager
+def ending_in_order():
+    """Have SIGTERM end this process as Ctrl-C does, giving back what it holds; its exit status is 143 either way."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt(number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def holding(path: Path):
+    """Hold one lock. InputError if another run holds it or may do so."""
+    holder = this_run()
+    while not create_lock(path, holder):
+        clear_lock(path)
+    try:
+        yield
+    finally:
+        if read_lock(path) == holder:
+            path.unlink(missing_ok=True)
+
+
+def create_lock(path: Path, holder: dict) -> bool:
+    """Create a lock that names its holder; tell whether there was none."""
+    try:
+        created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        with open(created, "w", encoding="utf-8") as lock:
+            lock.write(json.dumps(holder) + "\n")
+    except OSError as error:  # a full disk
+        path.unlink(missing_ok=True)
+        name_file(error, path)
+        raise
+    return True
+
+
+def read_lock(path: Path) -> dict | None:
+    """Return who holds a lock, an empty dict if it doesn't say, None if there is no lock."""
+    for patience in (0.1, 0.9, 0):  # seconds: it may have been created just now and be empty
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            time.sleep(patience)
+    return {}
+
+
+def clear_lock(path: Path) -> None:
+    """Delete a lock whose holder is certainly gone. InputError if the holder is at work or may be."""
+    holder = read_lock(path)
+    if holder is None:
+        return
+    if not is_gone(holder):
+        raise InputError(in_use(path, holder))
+    # Two runs may find the same stale lock. The second must not delete the new lock of the first.
+    with exclusively(path.with_name(path.name.replace(LOCK, ".taking"))):
+        if read_lock(path) == holder:
+            path.unlink(missing_ok=True)
+            log.warning("%s is taken over from %s, which ended without giving it back", path.parent, named(holder))
+
+
+@contextlib.contextmanager
+def exclusively(path: Path):
+    """Hold a file for a moment while a lock is taken over."""
+    for patience in (0.1, 0.9, 0):  # seconds
+        if create_lock(path, this_run()):
+            break
+        time.sleep(patience)
+    else:
+        raise InputError(f"{path} shows that another run is taking over; run again, and delete the file if it stays.")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def this_run() -> dict:
+    """Return what tells this process from all others."""
+    return {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "began": beginning_of(os.getpid()),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def beginning_of(process: int) -> str | None:
+    """Return when a process of this host began, in ticks since boot; "" where Linux doesn't tell, None if it is gone.
+
+    A later process may have the number of an earlier one, but not its beginning.
+    """
+    if not is_alive(process):
+        return None
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return None if fields[0] == "Z" else fields[19]
+
+
+def is_gone(holder: dict) -> bool:
+    """Tell whether a lock's holder is certainly gone: its process here, or the earlier run of this requeued job."""
+    ours = this_run()
+    if holder.get("host") == ours["host"]:
+        began = beginning_of(holder["process"])
+        if began is None or (began and holder["began"] and began != holder["began"]):
+            return True
+    return ours["job"] is not None and holder.get("job") == ours["job"] and holder["restart"] < ours["restart"]
+
+
+def named(holder: dict) -> str:
+    """Return a lock's holder in words."""
+    if not holder:
+        return "a run that left no name"
+    job = f", job {holder['job']}" if holder["job"] else ""
+    return f"process {holder['process']} on {holder['host']}{job} (since {holder['since']})"
+
+
+def in_use(path: Path, holder: dict) -> str:
+    """Return that a folder, or a part of it, is in use by whom, and what to do."""
+    advice = f", or delete {path} if that run is gone" if holder.get("host") != socket.gethostname() else ""
+    return f"{path.parent} is in use by {named(holder)}; let it end or choose another output folder{advice}."
+
+
+def remove_empty(folder: Path | None) -> None:
+    """Remove a folder that this run made and wrote nothing into."""
+    if folder is not None and not any(folder.iterdir()):
+        folder.rmdir()
