@@ -102,10 +102,10 @@ tune = $(PYTHON) TuneEmbeddings.py -d $< -o $(@D) -t $(METADATA) -r $(CHUNKS) $(
   --base-model $(BASE_MODEL) --seed $(1) --resume $(TUNE_FLAGS)
 
 $(OUTPUT)/models/nopara/training.json: $(OUTPUT)/pairs/nopara.tsv $(TUNING) | $(READY)
-	$(call tune,$(SEED))
+	$(call tune,$(SEED)) --keep-finished
 
 $(OUTPUT)/models/%/training.json: $(OUTPUT)/paraphrased/%.tsv $(TUNING) | $(READY)
-	$(call tune,$(SEED))
+	$(call tune,$(SEED)) --keep-finished
 
 # ---- 4. embeddings --------------------------------------------------------------------------------------------------
 apply-local: $(OUTPUT)/embeddings/$(TRAIN)/manifest.json ## Embed every passage with the tuned model on this machine.

@@ -180,6 +180,7 @@ def parse_args(argv: list[str] | None = None):
     add("--save-steps", type=count, metavar="STEPS", help="between checkpoints (default: one each epoch)")
     add("--resume", action="store_true", help="go on from the last complete checkpoint, if there is one")
     add("--check", action="store_true", help="check pairs, base model and output folder; train nothing")
+    add("--keep-finished", action="store_true", help="keep a finished model of these pairs, whatever its settings")
     add("--overwrite", action="store_true", help="delete what an earlier training left in -o")
     args = arguments.parse_args(argv)
     if args.rootfolder and not args.metadatapath:
@@ -212,11 +213,9 @@ def run(args, stop: StopSignals) -> None:
 def bring_up_to_date(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     """Train, or adjust a finished model anew, or find all done already."""
     folder = Path(args.outputdir)
-    state = model_folder.state_of(folder, recipe, args.resume, args.overwrite)
-    if state == model_folder.FINISHED:
-        if not args.check:
-            (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
-        log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
+    state = model_folder.state_of(folder, recipe, args.resume, args.overwrite, args.keep_finished)
+    if state in (model_folder.FINISHED, model_folder.OTHER_SETTINGS):
+        model_folder.take_as_it_is(folder, recipe, look_only=args.check)
     elif args.check and state == model_folder.OTHER_ADJUSTMENT:
         log.info("%s is trained already: a run %s", folder, model_folder.ADJUSTS)
     elif args.check:

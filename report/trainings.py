@@ -1,6 +1,7 @@
 """How the compared models were trained, and which documents they did not see.
 
-In: a training.json and a manifest.json for each tuned folder. Out: training records, each with "adjusted" added.
+In: a training.json and a manifest.json for each tuned folder. Out: training records, each with how its vectors were
+adjusted ("adjusted") and what was asked for otherwise ("differs").
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import corpus
 import script
 from encoder import name_digest
 from script import InputError
+from tuning.folder import KEPT
 
 from .representations import Passages
 
@@ -35,7 +37,8 @@ def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str
         if "held_out_documents" not in record:
             raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
         check_model(path, record, folder)
-        trainings[name].append(record | {"adjusted": adjustment(record["recipe"], folder)})
+        kept = corpus.read_if_there(Path(path).with_name(KEPT)).get("differs", [])
+        trainings[name].append(record | {"adjusted": adjustment(record["recipe"], folder), "differs": kept})
     return dict(trainings)
 
 
@@ -84,10 +87,12 @@ def described(name: str, trainings: list[dict]) -> str:
     minutes = " + ".join(f"{one['seconds'] / 60:.1f}" for one in trainings)
     centre, whiten = training["adjusted"]["centre"], training["adjusted"]["whiten"]
     adjusted = f"less {centre:g} of the mean, whitened to the power {whiten:g}" if centre or whiten else "not adjusted"
+    differs = "; ".join(training["differs"])
+    kept = f". It was kept although other settings were asked for ({differs})" if differs else ""
     return (
         f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs from "
         f"{counts['training_documents']} documents ({kinds}); epochs {recipe['epochs']}, batch size "
         f"{recipe['batch_size']}, learning rate {recipe['learning_rate']:g}, seed {seeds}; {training['steps']} steps "
         f"on {training['device']} in {training['precision']}, {minutes} minutes; {counts['held_out_documents']} "
-        f"documents held out; vectors {adjusted}."
+        f"documents held out; vectors {adjusted}{kept}."
     )

@@ -308,6 +308,15 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "r").glob("*.png"))
 
 
+def test_the_page_tells_what_a_kept_model_has_otherwise_than_asked_for(evaluated):
+    folder, _ = evaluated
+    given = [("tuned", str(folder / "tuned"))], [str(folder / "training.json")]
+    assert "kept" not in trainings.described("tuned", trainings.read_trainings(*given)["tuned"])
+    script.write_json(folder / "kept.json", {"differs": ["epochs 6 → 2"]})
+    told = trainings.described("tuned", trainings.read_trainings(*given)["tuned"])
+    assert told.endswith("It was kept although other settings were asked for (epochs 6 → 2).")
+
+
 def test_the_page_tells_how_vectors_were_adjusted(evaluated):
     """The page shows this sentence, as the test above says; older embeddings have the adjustment in their manifest."""
     folder, _ = evaluated

@@ -191,6 +191,23 @@ def test_a_stopped_training_goes_on_with_the_same_base_model_and_the_same_docume
     assert tune.main(flags) == 0 and (folder / "training.json").exists()
 
 
+def test_make_keeps_a_finished_model_of_other_settings_and_names_them(trained, tiny_encoder, tmp_path, caplog):
+    """One that was trained by hand, or on the cluster by an edited job file; but never one of other pairs."""
+    folder, table = tmp_path / "model", trained[1]
+    shutil.copytree(trained[0], folder)
+    os.utime(folder / "training.json", (1, 1))
+    record = (folder / "training.json").read_bytes()
+    flags = command(table, tiny_encoder, folder, "--resume", "--keep-finished")
+    assert tune.main([*flags, "--epochs", "2", "--whiten", "0"]) == 0
+    assert "(epochs 6 → 2; whiten 0.25 → 0.0): it is kept" in caplog.messages[-1]
+    assert script.read_json(folder / "kept.json") == {"differs": ["epochs 6 → 2", "whiten 0.25 → 0.0"]}
+    assert (folder / "training.json").stat().st_mtime > 1 and (folder / "training.json").read_bytes() == record
+    assert_same_weights(folder, trained[0])
+    assert tune.main(flags) == 0 and not (folder / "kept.json").exists()
+    corpus.write_pairs(other := tmp_path / "other.tsv", list(corpus.read_pairs(table))[:100])
+    assert tune.main([*flags, "-d", str(other)]) == 2
+
+
 def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_same(trained, tiny_encoder, tmp_path):
     whole, table = trained
     folder = tmp_path / "model"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import corpus
 import script
-from script import InputError
+from script import InputError, log
 
 from .recipe import ADJUSTMENT, Recipe
 
@@ -17,14 +17,18 @@ RECIPE = "recipe.json"  # what the checkpoints beside it were made with
 WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
 STOPPED = "stopped.json"  # says that the training below ended on a signal and waits to be resumed
 FINAL = "final"  # the tuned model
+KEPT = "kept.json"  # what a finished model, kept as it is, has otherwise than was asked for
 
 # What a folder holds, seen from a recipe.
 ADJUSTS = "only adjusts it anew"  # what --check says of a run on OTHER_ADJUSTMENT
-UNFINISHED, OTHER_ADJUSTMENT, FINISHED = "unfinished", "other adjustment", "finished"
+UNFINISHED, OTHER_ADJUSTMENT, OTHER_SETTINGS, FINISHED = "unfinished", "other adjustment", "other settings", "finished"
 
 
-def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> str:
-    """Return UNFINISHED, OTHER_ADJUSTMENT (trained by this recipe, adjusted by another) or FINISHED.
+def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool, keep: bool = False) -> str:
+    """Return what the folder holds, seen from this recipe.
+
+    UNFINISHED; OTHER_ADJUSTMENT: trained by this recipe, adjusted by another; OTHER_SETTINGS: finished with these pairs
+    and other settings, and to be kept; FINISHED.
 
     Raises:
         InputError: the folder holds another training, or an unfinished one and neither flag says what to do.
@@ -36,8 +40,12 @@ def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> str
         if set(earlier_products(folder)) - {folder / STOPPED}:
             raise InputError(f"{folder} holds a model of unknown settings; choose another -o, or --overwrite it.")
         return UNFINISHED
-    changed = changed_settings(folder, recipe)
     finished = (folder / corpus.TRAINING_RECORD).exists() and (folder / FINAL).is_dir()
+    changed = changed_settings(folder, recipe)
+    if set(changed) - set(ADJUSTMENT):
+        if finished and keep and "pairs_sha256" not in changed:
+            return OTHER_SETTINGS
+        refuse(folder, [told for name, told in changed.items() if name not in ADJUSTMENT])
     if not finished and checkpoints(folder) and not resume:
         raise InputError(f"{folder} holds an unfinished training; pass --resume to go on or --overwrite to delete it.")
     if not finished:
@@ -45,28 +53,46 @@ def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> str
     return OTHER_ADJUSTMENT if changed else FINISHED
 
 
-def changed_settings(folder: Path, recipe: Recipe) -> list[str]:
-    """Return which settings of the adjustment the folder's recipe has otherwise. InputError where others differ."""
+def changed_settings(folder: Path, recipe: Recipe) -> dict[str, str]:
+    """Return which settings the folder's recipe has otherwise, by name, in words: "epochs 9 → 3"."""
     before = script.read_json(folder / RECIPE)
-    changed = recipe.differences(before)
-    other = [name for name in changed if name not in ADJUSTMENT]
-    if other:
-        what = "; ".join(recipe.change(name, before) for name in other)
-        raise InputError(
-            f"{folder} holds a training with other settings ({what}); choose another -o, move or delete the folder, or "
-            "pass --overwrite."
-        )
-    return changed
+    return {name: recipe.change(name, before) for name in recipe.differences(before)}
+
+
+def refuse(folder: Path, changed: list[str]) -> None:
+    """InputError that names the settings in which another training differs."""
+    raise InputError(
+        f"{folder} holds a training with other settings ({'; '.join(changed)}); choose another -o, move or delete the "
+        "folder, or pass --overwrite."
+    )
+
+
+def take_as_it_is(folder: Path, recipe: Recipe, look_only: bool) -> None:
+    """Take a finished model, say so, and note for the report in which settings it is not what was asked for."""
+    changed = list(changed_settings(folder, recipe).values())
+    if changed:
+        what = "; ".join(changed)
+        log.warning("%s is finished with other settings (%s): it is kept; --overwrite trains it again", folder, what)
+    else:
+        log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
+    if look_only:
+        return
+    if changed:
+        script.write_json(folder / KEPT, {"differs": changed})
+    else:
+        (folder / KEPT).unlink(missing_ok=True)
+    (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
 
 
 def earlier_products(folder: Path) -> list[Path]:
     """Return what an earlier training left in the folder, but for its recipe."""
-    products = [folder / name for name in (corpus.TRAINING_RECORD, FINAL, STOPPED)] + checkpoints(folder)
+    products = [folder / name for name in (corpus.TRAINING_RECORD, FINAL, STOPPED, KEPT)] + checkpoints(folder)
     return [path for path in products if path.exists()]
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """Write down what the folder's checkpoints and model are made with."""
+    (folder / KEPT).unlink(missing_ok=True)
     script.write_json(folder / RECIPE, dataclasses.asdict(recipe))
 
 
