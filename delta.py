@@ -8,6 +8,7 @@ jobs. Exits with 0 only when all of it was done; whatever stopped halfway goes o
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import shutil
 import sys
@@ -81,6 +82,13 @@ ACTIONS = {
 }
 
 
+def model_name(text: str) -> str:
+    """Return the name of a model (a type for argparse)."""
+    if not re.fullmatch("base|nopara|para[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of para10, para20 …, nopara, base")
+    return text
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     arguments = parser(__doc__, EXAMPLE)
     arguments.usage = "delta.py [options] action [-- flags of the script that the job runs]"
@@ -92,7 +100,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--ssh", default="ssh", help="how to call ssh (default %(default)s)")
     add("--dry-run", action="store_true", help="print the commands; run none")
     models = "para10, para20, nopara; base for embeddings (default %(default)s)"
-    add("--train", default="para10", metavar="MODEL", help=models)
+    add("--train", type=model_name, default="para10", metavar="MODEL", help=models)
     add("--output", default="output", metavar="FOLDER", help="where everything made goes here (default %(default)s)")
     corpus = arguments.add_argument_group("corpus (sync, apply)")
     corpus.add_argument("-t", "--metadatapath", default="data/metadata.tsv", metavar="TSV")

@@ -68,8 +68,8 @@ $(foreach row,$(rows),$(eval $(call setting,$(call cell,1),$(call cell,2),$(call
 $(foreach name,$(filter-out %_FLAGS %_SBATCH,$(SETTINGS)),$(eval override $(name) := $$(strip $$($(name)))))
 $(foreach name,OUTPUT METADATA CHUNKS,$(if $(filter 1,$(words $($(name)))),,\
   $(error $(name) is '$($(name))'; it must be one name without spaces)))
-PERCENTAGES := $(foreach digit,0 1 2 3 4 5 6 7 8 9,para$(digit)%)
-$(if $(filter nopara base $(PERCENTAGES),$(TRAIN)),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
+# base, nopara, or para and digits
+$(if $(shell grep -xE 'base|nopara|para[0-9]+' <<< '$(TRAIN)'),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
 
 # An experiment's variant, as in EXPERIMENT_SETS = nopara+long, has a stage and flags of its own: TUNE_FLAGS_long.
 VARIANTS := $(sort $(foreach set,$(EXPERIMENT_SETS),$(word 2,$(subst +, ,$(set)))))

@@ -140,7 +140,7 @@ def ended_tasks(job: Job, queued: dict[str, str], seen: Snapshot) -> dict[str, s
         raise InputError(f"Slurm does not answer ({seen.fault}); run the same command again later.")
     if not seen.fault and not queued:  # Slurm has forgotten the job; accounting missed its end
         accounted = {name: UNKNOWN if NOT_ENDED.search(state) else state for name, state in accounted.items()}
-    tasks = queued | accounted
+    tasks = accounted | queued  # accounting still says REQUEUED of a job that was cancelled after it
     if not accounted and set(tasks.values()) <= {"COMPLETED"}:
         tasks = {job.id: UNKNOWN}  # the tasks that Slurm has forgotten may have failed
     # The record is written last. Where somebody finished the work by hand, it is newer than the job.

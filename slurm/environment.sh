@@ -7,6 +7,10 @@ PYTHON=".venv/bin/python"              # made by slurm/setup.sh on top of the mo
 if [ -n "$MODULES" ]; then
   case $- in *u*) unset_was_error=yes; set +u ;; esac  # modules read variables that are not set
   type module > /dev/null 2>&1 || . /etc/profile
+  if ! type module > /dev/null 2>&1; then
+    echo "slurm/environment.sh: there are no modules on $(hostname); set MODULES=\"\" in that file" >&2
+    return 2
+  fi
   module reset > /dev/null 2>&1
   # shellcheck disable=SC2086  # several modules are several words
   module load $MODULES

@@ -59,6 +59,8 @@ def test_one_round_trip_is_divided_into_answers():
         ("25|RUNNING|0:12 of 30:00, None\n", ACCOUNTS, "COMPLETED×2,FAILED"),  # forgotten beside another that is known
         ("24|PENDING|0:00 of 30:00, JobHeldUser\n", "24|PENDING\n", "PENDING"),
         ("24|CANCELLED|0:00 of 30:00, Dependency\n", "24|CANCELLED by 0\n", "CANCELLED"),
+        ("24|CANCELLED|0:00 of 30:00, None\n", "24|REQUEUED\n", "CANCELLED"),  # accounting keeps the earlier run's end
+        ("24|COMPLETED|0:09 of 30:00, None\n", "24|RUNNING\n", "COMPLETED"),
         ("24|REQUEUE_HOLD|0:00 of 30:00, None\n", ACCOUNTS, "REQUEUE_HOLD"),
         (DOWN, ACCOUNTS, "COMPLETED×2,FAILED"),  # the controller is away, its memory is not
         (FORGOTTEN, "24|COMPLETED\n", "COMPLETED"),

@@ -207,3 +207,23 @@ def test_a_finished_training_or_corpus_is_checked_without_work(corpus_folder, ti
         path.unlink()
     assert Apply_Tuned_Model.main(flags) == 2
     assert "has no chunk file of the 2 documents" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["para20_e3", "para", "para-10", "../x", "Para10", ""])
+def test_a_model_of_another_name_is_refused_everywhere(name, capsys):
+    with pytest.raises(SystemExit):
+        delta.parse_args(["train", "--train", name])
+    assert "is none of para10, para20" in capsys.readouterr().err
+    if name:
+        said = subprocess.run(["make", "settings", f"TRAIN={name}"], cwd=ROOT, capture_output=True, text=True).stderr
+        assert f"TRAIN is '{name}'; it is para10" in said
+
+
+def test_a_machine_without_modules_says_what_to_edit(tmp_path):
+    """As on a campus cluster; a job used to end there without a word."""
+    text = (ROOT / "slurm/environment.sh").read_text().replace("/etc/profile", "/dev/null")
+    (tmp_path / "environment.sh").write_text(text)
+    script = "set -eo pipefail; unset -f module; . ./environment.sh; echo reached"
+    done = subprocess.run(["bash", "--norc", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "reached" not in done.stdout
+    assert "there are no modules on" in done.stderr and 'set MODULES="" in that file' in done.stderr
