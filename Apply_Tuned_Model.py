@@ -196,7 +196,12 @@ def parse_args(argv: list[str] | None = None):
     dtypes = "of the stored vectors; float16 halves the files and errs by 6e-5 at most"
     add("--dtype", choices=("float32", "float16"), default="float32", help=dtypes)
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one")
-    add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
+    add(
+        "--precision",
+        choices=("auto", "bf16", "fp16", "fp32"),
+        default="auto",
+        help="auto: half where in hardware",
+    )
     add("--batch-size", type=count, default=BATCH_SIZE, help="passages (default %(default)s)")
     add("--max-seq-length", type=count, metavar="TOKENS", help="cut passages here (default the model's)")
     add("--check", action="store_true", help="check metadata, chunk files and output folder; embed nothing")

@@ -151,12 +151,12 @@ def parse_args(argv: list[str] | None = None):
         help=by_recipe("pairs that are one another's negatives", "batch_size"),
     )
     add("--mini-batch-size", type=count, metavar="PAIRS", help="embed so many at a time: less memory, 1/3 slower")
-    add("--learning-rate", type=float, metavar="RATE", help=by_recipe("at its highest", "learning_rate"))
+    add("--learning-rate", type=float, metavar="RATE", help=by_recipe("at its peak", "learning_rate"))
     more = "add N pairs of any two texts of its document for each pair"
     add("--recombine", type=int, choices=range(101), metavar="N", help=by_recipe(more, "recombine"))
     own = "passages of the anchor's own document: left out of its negatives, or not"
     add("--same-document", choices=("mask", "allow"), help=by_recipe(own, "same_document"))
-    add("--symmetric", action=yes_or_no, help=by_recipe("find the anchor by its positive, too", "symmetric"))
+    add("--symmetric", action=yes_or_no, help=by_recipe("also find each anchor by its positive", "symmetric"))
     add("--scale", type=float, default=20.0, help="factor of the cosines in the loss (default %(default)s)")
     add("--max-seq-length", type=count, metavar="TOKENS", help="cut passages here in training (default the model's)")
     add("--prompt", metavar="TEXT", help="put before every passage, if the base model needs it ('search_document: ')")

@@ -1,6 +1,7 @@
 # Copy this to config.mk (git ignores it) and change what differs for your corpus. Every line is optional.
-# `make settings` shows what is in force. A value on the command line wins, but for that one call only. Permanent settings
-# belong here; otherwise the next call finds other settings and makes everything they touch again.
+# `make settings` shows what is in force. A value on the command line wins, but for that one call only. Permanent
+# settings belong here; otherwise the next call finds other settings and repeats the steps they affect (but never
+# retrains a finished model).
 
 # ---- the corpus ----
 # A tab-separated table with a header. It needs the columns paperId and year; others are welcome.
@@ -40,8 +41,8 @@
 # ---- tuning and embedding ----
 # A name on the Hugging Face hub, or a folder.
 #BASE_MODEL = sentence-transformers/all-distilroberta-v1
-# With fewer than a few hundred documents, hold out more of them than the default 5%. With fewer than a few thousand pairs,
-# learn faster than by the default 5e-5 (benchmarks/TUNING.md).
+# With fewer than a few hundred documents, hold out more of them than the default 5%. With fewer than a few thousand
+# pairs, use a higher learning rate than the default 5e-5 (benchmarks/TUNING.md).
 #TUNE_FLAGS = --eval-fraction 0.2 --learning-rate 1e-4 --batch-size 32
 # The published settings instead: TUNE_FLAGS = --recipe replication
 #APPLY_FLAGS = --dtype float16

@@ -16,7 +16,7 @@ CORPUS_FLAGS           | corpus                   |                       | how 
 START_YEAR             | corpus precocity         |                       | first year
 END_YEAR               | corpus precocity         |                       | the year after the last
 OUTPUT                 |                          | output                | folder for all products
-TRAIN                  |                          | para10                | model: para10, para20 … or nopara
+TRAIN                  |                          | para10                | model: para10, para20 …, nopara, or base
 SEED                   | pairs nopara paraphrase tune report | 0          | seed of all random choices
 PAIRS_PER_YEAR         | pairs                    | 400                   | largest number of pairs a year
 PAIRS_FLAGS            | pairs                    |                       | flags of select_training_pairs_final.py

@@ -1,7 +1,7 @@
 # The environment of the scripts on the cluster, for setup, checks and jobs alike. Sourced in the project's folder.
 
 MODULES="pytorch-conda/2.12"           # EDIT: `module avail pytorch` lists what there is; "" where there are no modules
-export HF_HOME="${HF_HOME:-$PWD/.hf}"  # EDIT: where base models lie; on Delta /projects or /work/hdd, never /u
+export HF_HOME="${HF_HOME:-$PWD/.hf}"  # EDIT: where base models are stored; on Delta /projects or /work/hdd, never /u
 PYTHON=".venv/bin/python"              # made by slurm/setup.sh on top of the modules
 
 if [ -n "$MODULES" ]; then

@@ -1,5 +1,5 @@
 # Make folders and environment on the cluster and fetch the base model. On a login node, in the project's folder:
-#   bash slurm/setup.sh BASE_MODEL [flags of pip]
+#   bash slurm/setup.sh [BASE_MODEL [flags of pip]]
 # Jobs have no internet: what they need is fetched here.
 set -euo pipefail
 

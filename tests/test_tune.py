@@ -199,7 +199,7 @@ def test_make_keeps_a_finished_model_of_other_settings_and_names_them(trained, t
     record = (folder / "training.json").read_bytes()
     flags = command(table, tiny_encoder, folder, "--resume", "--keep-finished")
     assert tune.main([*flags, "--epochs", "2", "--whiten", "0"]) == 0
-    assert "(epochs 6 → 2; whiten 0.25 → 0.0): it is kept" in caplog.messages[-1]
+    assert "(epochs 6 → 2; whiten 0.25 → 0.0) and is kept" in caplog.messages[-1]
     assert script.read_json(folder / "kept.json") == {"differs": ["epochs 6 → 2", "whiten 0.25 → 0.0"]}
     assert (folder / "training.json").stat().st_mtime > 1 and (folder / "training.json").read_bytes() == record
     assert_same_weights(folder, trained[0])

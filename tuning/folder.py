@@ -72,7 +72,7 @@ def take_as_it_is(folder: Path, recipe: Recipe, look_only: bool) -> None:
     changed = list(changed_settings(folder, recipe).values())
     if changed:
         what = "; ".join(changed)
-        log.warning("%s is finished with other settings (%s): it is kept; --overwrite trains it again", folder, what)
+        log.warning("%s was trained with other settings (%s) and is kept; --overwrite retrains it", folder, what)
     else:
         log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
     if look_only:

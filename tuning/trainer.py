@@ -252,7 +252,11 @@ def follower_class():
             if self.stop.obeyed:
                 control.should_save = False  # saved after the step already
             elif left_out and state.is_world_process_zero:
-                log.info("epoch %d: %d pairs sat out, no full batch being free of their texts", state.epoch, left_out)
+                log.info(
+                    "epoch %d: %d pairs skipped, because every full batch already held one of their texts",
+                    state.epoch,
+                    left_out,
+                )
 
         def on_log(self, arguments, state, control, logs=None, **_):
             if "loss" in (logs or {}):
