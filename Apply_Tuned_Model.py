@@ -20,7 +20,7 @@ import corpus
 import lock
 import script
 from corpus import ChunkFolder, DecadePassages, Document
-from encoder import Encoder, EncoderSettings, model_digest
+from encoder import Encoder, EncoderSettings, check_version, model_digest
 from script import InputError, log
 
 EXAMPLE = "python Apply_Tuned_Model.py -m models/para10/final -o embeddings/para10 -t metadata.tsv -r chunks"
@@ -225,6 +225,7 @@ def main(argv: list[str] | None = None) -> int:
     chunks = ChunkFolder(args.rootfolder, args.encoding_errors)
     check_folder(folder, args, settings)
     if args.check:
+        check_version(args.modelpath)
         check_chunk_files(args, decades, chunks)
         return 0
     with lock.alone_in(folder, *([] if args.decade is None else [args.decade])):

@@ -125,6 +125,7 @@ def adjust_anew(args, recipe: Recipe, split: Split) -> None:
     if machine.is_main:
         model = load_unadjusted(folder / model_folder.FINAL, lambda name: load_model("-o", name, machine.device))
         record = script.read_json(folder / corpus.TRAINING_RECORD)
+        recipe = dataclasses.replace(recipe, split_sha256=record["recipe"].get("split_sha256"))  # None in earlier ones
         record["scores"]["after"] = finish(model, folder, recipe, split, machine)
         record |= {"recipe": dataclasses.asdict(recipe), "arguments": vars(args)}
         record["model_sha256"] = model_digest(folder / model_folder.FINAL)
@@ -180,7 +181,7 @@ def parse_args(argv: list[str] | None = None):
     add("--save-steps", type=count, metavar="STEPS", help="between checkpoints (default: one each epoch)")
     add("--resume", action="store_true", help="go on from the last complete checkpoint, if there is one")
     add("--check", action="store_true", help="check pairs, base model and output folder; train nothing")
-    add("--keep-finished", action="store_true", help="keep a finished model of these pairs, whatever its settings")
+    add("--keep-finished", action="store_true", help="keep a finished model of these pairs, however it was trained")
     add("--overwrite", action="store_true", help="delete what an earlier training left in -o")
     args = arguments.parse_args(argv)
     if args.rootfolder and not args.metadatapath:

@@ -91,6 +91,15 @@ def load_model(flag: str, name: str, device: str, **options):
         ) from None
 
 
+def check_version(model: str) -> None:
+    """Refuse a model that was tuned before the adjustment was part of it."""
+    if (Path(model) / OLD_ADJUSTMENT).exists():
+        raise InputError(
+            f"{model} was tuned by an earlier version, which left the adjustment to others; run TuneEmbeddings.py "
+            "again with the same flags: it puts the adjustment into the model and trains nothing."
+        )
+
+
 def check_length(model, asked: int | None) -> None:
     """Refuse a --max-seq-length for which the model has no positions."""
     table = getattr(getattr(model[0].model, "embeddings", None), "position_embeddings", None)
@@ -169,11 +178,7 @@ class Encoder:
         if self.model is not None:
             return
         asked = self.settings
-        if (Path(asked.model) / OLD_ADJUSTMENT).exists():
-            raise InputError(
-                f"{asked.model} was tuned by an earlier version, which left the adjustment to others; run "
-                "TuneEmbeddings.py again with the same flags: it puts the adjustment into the model and trains nothing."
-            )
+        check_version(asked.model)
         device = pick_device(asked.device)
         precision = pick_inference_precision(asked.precision, device)
         model = load_model("-m", asked.model, device)

@@ -183,7 +183,8 @@ def named(holder: dict) -> str:
 
 def in_use(path: Path, holder: dict) -> str:
     """Return that a folder, or a part of it, is in use by whom, and what to do."""
-    advice = f", or delete {path} if that run is gone" if holder.get("host") != socket.gethostname() else ""
+    is_certain = holder.get("host") == socket.gethostname() and holder.get("began")
+    advice = "" if is_certain else f", or delete {path} if that run is gone"
     return f"{path.parent} is in use by {named(holder)}; let it end or choose another output folder{advice}."
 
 

@@ -156,16 +156,13 @@ def check_sent(place: Place, stage: str, corpus_here: Corpus, output: str, train
         check_paraphrased(output, train)
     if not place.host:
         return
-    if stage == "train":
-        # Who has no table here trains on the one that lies there; the checks over there look at it.
-        here = [name for name in [training_table(train)] if (Path(output) / name).exists()]
-        differ = place.rsync(["-n", "-i", "--checksum"], f"{output}/", place.path("output/"), here)
-    else:
-        chunks = corpus_here.chunk_names()
-        differ = [
-            *place.rsync(["-n", "-i", "--checksum"], corpus_here.metadata, place.path("data/metadata.tsv")),
-            *place.rsync(["-n", "-i"], f"{corpus_here.chunks}/", place.path("data/chunks/"), chunks),
-        ]
+    # Who has no table here trains on the one that lies there; the checks over there look at it.
+    tables = [name for name in [training_table(train)] if stage == "train" and (Path(output) / name).exists()]
+    differ = [
+        *place.rsync(["-n", "-i", "--checksum"], f"{output}/", place.path("output/"), tables),
+        *place.rsync(["-n", "-i", "--checksum"], corpus_here.metadata, place.path("data/metadata.tsv")),
+        *place.rsync(["-n", "-i"], f"{corpus_here.chunks}/", place.path("data/chunks/"), corpus_here.chunk_names()),
+    ]
     if files := changed_files(differ):
         raise InputError(f"{place.host} lacks {len(files)} files as they are here ({files[0]} …); run make sync-delta.")
 

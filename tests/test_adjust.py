@@ -126,7 +126,9 @@ def test_a_model_of_an_earlier_version_is_adjusted_without_training(tuned, word_
     del recipe["centre"], recipe["whiten"]
     (model / "recipe.json").write_text(json.dumps(recipe))
     embed = ["-m", str(model / "final"), "-o", str(tmp_path / "e"), "--device", "cpu", *word_corpus.flags]
-    assert apply.main(embed) == 2 and "run TuneEmbeddings.py again with the same flags" in capsys.readouterr().err
+    for look_only in ([], ["--check"]):  # before a job waits in the queue
+        assert apply.main([*embed, *look_only]) == 2
+        assert "run TuneEmbeddings.py again with the same flags" in " ".join(capsys.readouterr().err.split())
     monkeypatch.setattr(tune, "train", None)  # training would fail
     assert tune.main([*tuned[1], "-o", str(model)]) == 0 and apply.main(embed) == 0
     np.testing.assert_allclose(
@@ -141,3 +143,25 @@ def test_a_base_model_that_does_not_normalise_is_normalised_before_and_after(tin
     del model[-1]
     assert adjust.adjust(model, ["w1 w2", "w3 w4", "w5"], 0.5, 0.25)["layers"] == 3
     np.testing.assert_allclose(np.linalg.norm(model.encode(["w1 w2", "w9"]), axis=1), 1, atol=1e-6)
+
+
+def test_the_model_itself_says_how_it_is_adjusted(tuned, tmp_path, monkeypatch):
+    """After a kill between the model and its record, or a resumed training whose recipe has another adjustment."""
+    model = tmp_path / "model"
+    shutil.copytree(tuned[0], model)
+    flags = [*tuned[1], "-o", str(model)]
+    monkeypatch.setattr(tune, "train", None)  # training would fail
+    by_default = load(model / "final").encode(["w1 w2"])
+    with monkeypatch.context() as killed:
+        killed.setattr(tune.model_folder, "write_recipe", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tune.main([*flags, "--centre", "0", "--whiten", "0"])
+    record = json.loads((tuned[0] / "training.json").read_text())
+    (model / "training.json").write_text(json.dumps(record))  # as if it had not been written either
+    assert not np.allclose(load(model / "final").encode(["w1 w2"]), by_default, atol=1e-3)
+    assert tune.main(flags) == 0  # the recipe has these very settings; the model has not
+    np.testing.assert_allclose(load(model / "final").encode(["w1 w2"]), by_default, atol=1e-5)
+    recipe = json.loads((model / "recipe.json").read_text())
+    (model / "recipe.json").write_text(json.dumps(recipe | {"centre": 0.0, "whiten": 0.0}))
+    before = (model / "final/modules.json").stat().st_mtime_ns
+    assert tune.main(flags) == 0 and (model / "final/modules.json").stat().st_mtime_ns == before

@@ -15,7 +15,8 @@ import numpy as np
 import script
 from encoder import OLD_ADJUSTMENT, unit_rows
 
-MARK = "adjustment.json"  # in the model's folder: how much was adjusted, and how many layers at its end do it
+from .folder import MARK
+
 MOST_TEXTS = 5000  # fitted on so many: several times the dimensions
 SMALLEST = 1e-3  # of the largest standard deviation; what is below it is rounding, and no power of it is taken
 

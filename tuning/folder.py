@@ -9,6 +9,7 @@ from pathlib import Path
 
 import corpus
 import script
+from encoder import OLD_ADJUSTMENT
 from script import InputError, log
 
 from .recipe import ADJUSTMENT, Recipe
@@ -17,6 +18,7 @@ RECIPE = "recipe.json"  # what the checkpoints beside it were made with
 WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
 STOPPED = "stopped.json"  # says that the training below ended on a signal and waits to be resumed
 FINAL = "final"  # the tuned model
+MARK = "adjustment.json"  # in it: how much was adjusted, and how many layers at its end do it
 KEPT = "kept.json"  # what a finished model, kept as it is, has otherwise than was asked for
 
 # What a folder holds, seen from a recipe.
@@ -43,7 +45,8 @@ def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool, keep: 
     finished = (folder / corpus.TRAINING_RECORD).exists() and (folder / FINAL).is_dir()
     changed = changed_settings(folder, recipe)
     if set(changed) - set(ADJUSTMENT):
-        if finished and keep and "pairs_sha256" not in changed:
+        is_older = (folder / FINAL / OLD_ADJUSTMENT).exists()  # it has to be adjusted before anybody can use it
+        if finished and keep and "pairs_sha256" not in changed and not is_older:
             return OTHER_SETTINGS
         refuse(folder, [told for name, told in changed.items() if name not in ADJUSTMENT])
     if not finished and checkpoints(folder) and not resume:
@@ -56,7 +59,17 @@ def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool, keep: 
 def changed_settings(folder: Path, recipe: Recipe) -> dict[str, str]:
     """Return which settings the folder's recipe has otherwise, by name, in words: "epochs 9 → 3"."""
     before = script.read_json(folder / RECIPE)
+    if (folder / FINAL).is_dir():
+        before |= adjusted_by(folder)
     return {name: recipe.change(name, before) for name in recipe.differences(before)}
+
+
+def adjusted_by(folder: Path) -> dict[str, float | None]:
+    """Return how the finished model is adjusted; None for both where model and record disagree, as after a kill."""
+    mark = corpus.read_if_there(folder / FINAL / MARK)
+    record = corpus.read_if_there(folder / corpus.TRAINING_RECORD).get("recipe", {})
+    of_model, of_record = ({name: told.get(name) for name in ADJUSTMENT} for told in (mark, record))
+    return of_model if of_model == of_record else dict.fromkeys(ADJUSTMENT)
 
 
 def refuse(folder: Path, changed: list[str]) -> None:
@@ -75,7 +88,7 @@ def take_as_it_is(folder: Path, recipe: Recipe, look_only: bool) -> None:
         log.warning("%s was trained with other settings (%s) and is kept; --overwrite retrains it", folder, what)
     else:
         log.info("%s was trained with these very pairs and settings: nothing to do (--overwrite trains again)", folder)
-    if look_only:
+    if look_only or not script.is_main_process():
         return
     if changed:
         script.write_json(folder / KEPT, {"differs": changed})
@@ -134,8 +147,6 @@ def write_model_card(folder: Path, recipe: Recipe) -> None:
 
 def save_final(model, folder: Path, recipe: Recipe, adjusted: dict) -> None:
     """Write <folder>/final beside its name and rename it; what stood there goes only after."""
-    from .adjust import MARK
-
     beside, final, aside = folder / ".final.partial", folder / FINAL, folder / ".final.replaced"
     for old in (beside, aside):
         shutil.rmtree(old, ignore_errors=True)

@@ -80,7 +80,7 @@ class Recipe:
     def differences(self, before: dict) -> list[str]:
         """Return the names of what is other than in an earlier recipe, as read from its file."""
         ours = dataclasses.asdict(self)
-        told = [name for name in {**ours, **before} if name in before or name not in DIGESTS]
+        told = [name for name in {**ours, **before} if before.get(name) is not None or name not in DIGESTS]
         return [name for name in told if before.get(name) != ours.get(name, FORMERLY.get(name))]
 
     def change(self, name: str, before: dict) -> str:

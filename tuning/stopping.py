@@ -36,6 +36,7 @@ class StopSignals:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if not self.training and not self.too_late:
+            self.too_late = True  # torchrun passes on what Slurm sends to each process, too: the second one comes now
             raise Stopped(f"stopped by {self.received}")
 
     def agreed(self, device) -> bool:
