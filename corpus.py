@@ -43,6 +43,7 @@ EMBEDDING_FORMATS = ("parquet", "tsv")
 MANIFEST = "manifest.json"  # an embedding folder is complete only if it has this file
 DECADE_RECORDS = "decades"  # <folder>/decades/1790.json: what 1790.parquet was made from
 TRAINING_RECORD = "training.json"  # a model folder is complete only if it has this file
+KEPT = "kept.json"  # beside it: what a finished model, kept as it is, has otherwise than was asked for
 DEFINITION = 1  # raise it whenever what a decade's file holds changes: decades of another definition are made again
 FORMERLY = {"definition": 1}  # what is true of decades whose record doesn't say it
 

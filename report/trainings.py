@@ -13,7 +13,6 @@ import corpus
 import script
 from encoder import name_digest
 from script import InputError
-from tuning.folder import KEPT
 
 from .representations import Passages
 
@@ -37,7 +36,7 @@ def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str
         if "held_out_documents" not in record:
             raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
         check_model(path, record, folder)
-        kept = corpus.read_if_there(Path(path).with_name(KEPT)).get("differs", [])
+        kept = corpus.read_if_there(Path(path).with_name(corpus.KEPT)).get("differs", [])
         trainings[name].append(record | {"adjusted": adjustment(record["recipe"], folder), "differs": kept})
     return dict(trainings)
 

@@ -19,7 +19,6 @@ WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
 STOPPED = "stopped.json"  # says that the training below ended on a signal and waits to be resumed
 FINAL = "final"  # the tuned model
 MARK = "adjustment.json"  # in it: how much was adjusted, and how many layers at its end do it
-KEPT = "kept.json"  # what a finished model, kept as it is, has otherwise than was asked for
 
 # What a folder holds, seen from a recipe.
 ADJUSTS = "only adjusts it anew"  # what --check says of a run on OTHER_ADJUSTMENT
@@ -91,21 +90,21 @@ def take_as_it_is(folder: Path, recipe: Recipe, look_only: bool) -> None:
     if look_only or not script.is_main_process():
         return
     if changed:
-        script.write_json(folder / KEPT, {"differs": changed})
+        script.write_json(folder / corpus.KEPT, {"differs": changed})
     else:
-        (folder / KEPT).unlink(missing_ok=True)
+        (folder / corpus.KEPT).unlink(missing_ok=True)
     (folder / corpus.TRAINING_RECORD).touch()  # newer than the pairs, so that make believes it
 
 
 def earlier_products(folder: Path) -> list[Path]:
     """Return what an earlier training left in the folder, but for its recipe."""
-    products = [folder / name for name in (corpus.TRAINING_RECORD, FINAL, STOPPED, KEPT)] + checkpoints(folder)
+    products = [folder / name for name in (corpus.TRAINING_RECORD, FINAL, STOPPED, corpus.KEPT)] + checkpoints(folder)
     return [path for path in products if path.exists()]
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """Write down what the folder's checkpoints and model are made with."""
-    (folder / KEPT).unlink(missing_ok=True)
+    (folder / corpus.KEPT).unlink(missing_ok=True)
     script.write_json(folder / RECIPE, dataclasses.asdict(recipe))
 
 
