@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from script import InputError, is_alive, is_main_process, log, name_file
+from script import ASIDE, InputError, is_alive, is_main_process, log, name_file, put_back
 
 LOCK = ".lock"  # in an output folder: who works there; .lock-1790 for a part of it that one task of an array makes
 
@@ -36,6 +36,7 @@ def alone_in(folder: str | Path, *parts: str | int):
         yield
         return
     folder = Path(folder)
+    put_back(folder)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as kept:
@@ -46,6 +47,8 @@ def alone_in(folder: str | Path, *parts: str | int):
         # Each looks for locks of the other kind after making its own, so of two that begin at once none is missed.
         for other in [folder / LOCK] if parts else sorted(folder.glob(f"{LOCK}-*")):
             clear_lock(other)
+        for aside in folder.glob(f".*{ASIDE}"):
+            put_back(folder / aside.name[1 : -len(ASIDE)])
         yield
 
 

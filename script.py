@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import signal
 import socket
 import stat
@@ -25,6 +26,7 @@ from pathlib import Path
 
 SHOWN = 5  # names in a warning before "and n more"
 DAY = 86400  # seconds
+ASIDE = ".replaced"  # end of the name of a folder whose place another is taking
 RUNS = re.compile(r'[\s"]*[=+\-@＝＋－＠]')  # how a formula begins, in East Asian spreadsheets also in wide characters
 PLAIN_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
@@ -233,6 +235,30 @@ def is_alive(process: int) -> bool:
     except OSError as error:  # EPERM: somebody else's
         return error.errno != errno.ESRCH
     return True
+
+
+def take_place(staged: Path, target: Path) -> None:
+    """Rename a whole folder, staged beside its place, to its name; what stood there goes only after."""
+    put_back(target)
+    aside = aside_of(target)
+    if target.exists():
+        target.rename(aside)
+    staged.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def aside_of(target: Path) -> Path:
+    """Return where a folder stands for the moment in which another takes its place."""
+    return target.with_name(f".{target.name}{ASIDE}")
+
+
+def put_back(target: Path) -> None:
+    """Undo a change of place that a kill cut in two, or remove what a kill right after it left."""
+    aside = aside_of(target)
+    if aside.exists() and not target.exists():
+        aside.rename(target)
+        log.info("%s is the one that a killed run was about to replace", target)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_json(path: str | Path, data: dict) -> None:

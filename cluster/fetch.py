@@ -17,21 +17,11 @@ from pathlib import Path
 from cluster.place import Place, last_line, shown
 from cluster.send import training_table
 from corpus import MANIFEST, TRAINING_RECORD
-from script import InputError, file_digest, log, write_json
+from script import InputError, file_digest, log, take_place, write_json
 
 LIST_RECORDS = """cd "$0" 2> /dev/null || exit 0
 [ ! -e manifest.json ] || exec cat manifest.json
 for f in decades/*.json; do cat "$f" || [ ! -e "$f" ] || exit; printf "\\0"; done"""
-
-
-def take_place(staged: Path, target: Path) -> None:
-    """Rename a whole staged folder to its name; what stood there goes only after."""
-    aside = target.with_name(f".{target.name}.replaced")
-    shutil.rmtree(aside, ignore_errors=True)
-    if target.exists():
-        target.rename(aside)
-    staged.rename(target)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def check_here(record: Path, target: str) -> None:

@@ -132,3 +132,34 @@ def test_one_process_of_several_locks(tmp_path, monkeypatch):
         monkeypatch.setenv("RANK", "1")
         assert refused(tmp_path) is None and (tmp_path / ".lock").exists()
         monkeypatch.delenv("RANK")
+
+
+@pytest.mark.parametrize("inner", ["", "final"], ids=["the folder itself", "a folder in it"])
+def test_a_change_of_place_that_a_kill_cut_in_two_is_undone_by_the_next_run(tmp_path, monkeypatch, inner):
+    folder = tmp_path / "model"
+    target, staged = folder / inner, tmp_path / "staged"
+    for made, text in ((target, "old"), (staged, "new")):
+        made.mkdir(parents=True)
+        (made / "weights").write_text(text)
+    monkeypatch.setattr(Path, "rename", dies_at_the_second(Path.rename))
+    with pytest.raises(KeyboardInterrupt):
+        script.take_place(staged, target)
+    monkeypatch.undo()
+    assert not target.exists()
+    with lock.alone_in(folder):
+        assert (target / "weights").read_text() == "old"
+    script.take_place(staged, target)
+    assert (target / "weights").read_text() == "new"
+    assert [path.name for path in tmp_path.rglob("*.replaced")] == []
+
+
+def dies_at_the_second(rename):
+    calls = []
+
+    def renamed(path, target):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    return renamed

@@ -145,16 +145,12 @@ def write_model_card(folder: Path, recipe: Recipe) -> None:
 
 
 def save_final(model, folder: Path, recipe: Recipe, adjusted: dict) -> None:
-    """Write <folder>/final beside its name and rename it; what stood there goes only after."""
-    beside, final, aside = folder / ".final.partial", folder / FINAL, folder / ".final.replaced"
-    for old in (beside, aside):
-        shutil.rmtree(old, ignore_errors=True)
+    """Write <folder>/final beside its name and rename it."""
+    beside = folder / ".final.partial"
+    shutil.rmtree(beside, ignore_errors=True)
     model.save_pretrained(str(beside), create_model_card=False)
     write_model_card(beside, recipe)
     script.write_json(beside / MARK, adjusted)
     for path in beside.rglob("*.safetensors"):  # the library makes them readable by their owner alone
         path.chmod((beside / "README.md").stat().st_mode)
-    if final.exists():
-        final.rename(aside)
-    beside.rename(final)
-    shutil.rmtree(aside, ignore_errors=True)
+    script.take_place(beside, folder / FINAL)
