@@ -5,7 +5,7 @@ for runs of one model with different seeds. Also reads the training.json of each
 documents; the metadata (paperId, year, and author if there is one); and with --topics, which adds a topic model, the
 chunk files. Writes <output>/report.html (one file, opens in any browser), PNG pictures and evaluation.json.
 
-Every embedding is also shown centred, with the mean passage subtracted. That takes no training, so it is the yardstick
+Every embedding is also shown centered, with the mean passage subtracted. That takes no training, so it is the yardstick
 that tuning has to beat. All figures have 95% intervals from a bootstrap over documents.
 """
 

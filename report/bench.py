@@ -18,7 +18,7 @@ from script import log
 
 from . import measures
 from .measures import METRICS, Estimate
-from .representations import EmbeddingFolders, Passages, Run, centred, embedding_run, topic_run
+from .representations import EmbeddingFolders, Passages, Run, centered, embedding_run, topic_run
 from .topics import Texts, TopicSettings, topic_mixtures
 
 MOST_DOCUMENTS = 2000  # for measures over all documents: 2 million pairs of them; more are sampled
@@ -124,7 +124,7 @@ class Measurements:
         base: name of the untuned model.
         tuned: names of the tuned models.
         topics: name of the topic models, None without any.
-        runs: by name; embeddings are there a second time as "<name>, centred".
+        runs: by name; embeddings are there a second time as "<name>, centered".
     """
 
     base: str
@@ -143,8 +143,8 @@ class Measurements:
 
     @functools.cached_property
     def differences(self) -> list[Difference]:
-        """Each tuned model less the centred base and the topic models, then each later tuned model less the first."""
-        yardsticks = [centred_name(self.base), *([self.topics] if self.topics else [])]
+        """Each tuned model less the centered base and the topic models, then each later tuned model less the first."""
+        yardsticks = [centered_name(self.base), *([self.topics] if self.topics else [])]
         pairs = [(name, other) for name in self.tuned for other in yardsticks]
         pairs += [(name, self.tuned[0]) for name in self.tuned[1:]]
         return [Difference(name, other, difference(self.means[name], self.means[other])) for name, other in pairs]
@@ -161,7 +161,7 @@ class Measurements:
 def measure_embeddings(
     embedded: EmbeddingFolders, bench: Bench, unseen: set[str], measurements: Measurements
 ) -> dict[str, Run]:
-    """Measure every embedding folder, plain and centred.
+    """Measure every embedding folder, plain and centered.
 
     Args:
         unseen: paperIds of the documents that the mean passage is taken without.
@@ -173,8 +173,8 @@ def measure_embeddings(
         run = embedding_run(vectors, bench.passages)
         measurements.add(name, bench.measure(run))
         drawn.setdefault(name, run.of(bench.sampled))
-        run = embedding_run(centred(vectors, bench.passages, unseen), bench.passages)
-        measurements.add(centred_name(name), bench.measure(run))
+        run = embedding_run(centered(vectors, bench.passages, unseen), bench.passages)
+        measurements.add(centered_name(name), bench.measure(run))
         log.info("measured %s", folder)
     return drawn
 
@@ -191,9 +191,9 @@ def measure_topics(
     return drawn
 
 
-def centred_name(name: str) -> str:
+def centered_name(name: str) -> str:
     """Return the name of a representation with the mean passage subtracted."""
-    return f"{name}, centred"
+    return f"{name}, centered"
 
 
 def mean_of_runs(runs: list[Estimates]) -> Estimates:

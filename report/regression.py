@@ -28,7 +28,7 @@ def as_number(text: str) -> float:
 def regress(documents: pd.DataFrame, outcome: np.ndarray, of_top: bool) -> dict:
     """Fit outcome ~ precocity + precocity² + novelty + date by ordinary least squares (statsmodels).
 
-    Predictors and outcome are in standard deviations, so that coefficients compare; precocity is centred before it is
+    Predictors and outcome are in standard deviations, so that coefficients compare; precocity is centered before it is
     squared. Also R² of date alone, which needs no text.
 
     Args:

@@ -136,7 +136,7 @@ def embedding_run(vectors: np.ndarray, passages: Passages) -> Run:
     return Run(unit, documents, 1 - documents @ documents.T)
 
 
-def centred(vectors: np.ndarray, passages: Passages, unseen: set[str]) -> np.ndarray:
+def centered(vectors: np.ndarray, passages: Passages, unseen: set[str]) -> np.ndarray:
     """Return unit vectors less the mean passage of the documents that are not unseen (of all, where all are)."""
     unit = unit_rows(vectors)
     seen = np.array([paper_id not in unseen for paper_id in passages.paper_ids])[passages.document]

@@ -1,6 +1,6 @@
 """The pictures of the page on tuning.
 
-In: what was measured, the first run of each representation that is not centred (of its sampled documents only, whose
+In: what was measured, the first run of each representation that is not centered (of its sampled documents only, whose
 years, int, go with it), training records. Out: PNG files in a folder, each with its heading and caption as a Picture.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from encoder import unit_rows
 
-from .bench import Measurements, centred_name
+from .bench import Measurements, centered_name
 from .drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS, Picture, save
 from .measures import METRICS, interval
 from .representations import Run
@@ -23,9 +23,9 @@ SHOWN = ("mrr_at_10", "ap_same_decade", "timeline_rho", "timeline_rho_near", "da
 
 
 def colors_of(measurements: Measurements) -> dict[str, str]:
-    """Return each representation's color: gray for the base, black for the topic models; centred as uncentred."""
+    """Return each representation's color: gray for the base, black for the topic models; centered as uncentered."""
     color = {measurements.base: BASE_COLOR} | dict(zip(measurements.tuned, itertools.cycle(TUNED_COLORS)))
-    color |= {centred_name(name): value for name, value in color.items()}
+    color |= {centered_name(name): value for name, value in color.items()}
     return color | {measurements.topics: TOPIC_COLOR}
 
 
@@ -137,9 +137,9 @@ def draw_maps(drawn: dict[str, Run], years: np.ndarray, folder: Path) -> Picture
     """Draw the documents on their first two principal components, colored by year."""
     figure, panels = plt.subplots(1, len(drawn), figsize=(5.2 * len(drawn), 4.6), layout="constrained", squeeze=False)
     for axes, (name, run) in zip(panels[0], drawn.items()):
-        centred = run.documents - run.documents.mean(axis=0)
-        _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-        plane = centred @ directions[:2].T
+        centered = run.documents - run.documents.mean(axis=0)
+        _, singular, directions = np.linalg.svd(centered, full_matrices=False)
+        plane = centered @ directions[:2].T
         plane[:, 0] *= np.sign(np.corrcoef(plane[:, 0], years)[0, 1] or 1)  # time runs to the right
         shares = singular[:2] ** 2 / (singular**2).sum()
         points = axes.scatter(*plane.T, c=years, cmap="viridis", s=22, linewidth=0)

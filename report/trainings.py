@@ -54,7 +54,7 @@ def check_model(path: str, record: dict, folder: str) -> None:
 
 
 def adjustment(recipe: dict, folder: str) -> dict[str, float]:
-    """Return how far vectors were centred and whitened: as the recipe says, else as the embeddings' manifest does.
+    """Return how far vectors were centered and whitened: as the recipe says, else as the embeddings' manifest does.
 
     Models adjust their vectors themselves since it is a choice of tuning; before, Apply_Tuned_Model.py did.
     """

@@ -36,11 +36,11 @@ def test_soft_whitening_by_hand():
 
     np.testing.assert_allclose(adjusted(vectors, 1, 0.5), by_hand(1, 0.5), atol=1e-4)
     np.testing.assert_allclose(adjusted(vectors, 0.5, 0.25), by_hand(0.5, 0.25), atol=1e-4)
-    centred = adjusted(vectors, 1, 0)
-    np.testing.assert_allclose(centred, unit_rows(vectors - mean), atol=1e-5)
+    centered = adjusted(vectors, 1, 0)
+    np.testing.assert_allclose(centered, unit_rows(vectors - mean), atol=1e-5)
     # Turning by principal directions and back alone changes no cosine.
     turned = adjusted(vectors, 1, 1e-9)
-    np.testing.assert_allclose(turned[:50] @ turned[:50].T, centred[:50] @ centred[:50].T, atol=1e-4)
+    np.testing.assert_allclose(turned[:50] @ turned[:50].T, centered[:50] @ centered[:50].T, atol=1e-4)
 
 
 def test_what_few_passages_did_not_vary_in_is_kept():
@@ -52,7 +52,7 @@ def test_what_few_passages_did_not_vary_in_is_kept():
     np.testing.assert_allclose(found[3:, :3], 0, atol=1e-6)
 
 
-def test_passages_all_alike_are_only_centred():
+def test_passages_all_alike_are_only_centered():
     matrix, bias = adjust.affine(np.ones((4, 3)), 0.5, 0.25)
     np.testing.assert_allclose(matrix, np.eye(3))
     np.testing.assert_allclose(bias, -0.5 / 3**0.5)

@@ -186,8 +186,8 @@ def test_document_means_are_the_normalised_mean_of_their_passages():
 def test_the_mean_that_is_subtracted_is_of_passages_not_held_out():
     passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 1]), np.array([0, 1, 0]))
     vectors = unit([0, 90, 200])
-    np.testing.assert_allclose(representations.centred(vectors, passages, {"b"}), vectors - vectors[:2].mean(axis=0))
-    np.testing.assert_allclose(representations.centred(vectors, passages, {"a", "b"}), vectors - vectors.mean(axis=0))
+    np.testing.assert_allclose(representations.centered(vectors, passages, {"b"}), vectors - vectors[:2].mean(axis=0))
+    np.testing.assert_allclose(representations.centered(vectors, passages, {"a", "b"}), vectors - vectors.mean(axis=0))
 
 
 def test_what_one_training_held_out_alone_is_neither_compared_on_nor_fitted_on():
@@ -289,7 +289,7 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
     assert run("--title", "My <corpus>", "--note", "Weak & small.", "--draws", "200") == 0
     page = (folder / "r/report.html").read_text()
     measured = json.loads((folder / "r/evaluation.json").read_text())["measured"]
-    assert list(measured) == ["base", "base, centred", "tuned", "tuned, centred"]
+    assert list(measured) == ["base", "base, centered", "tuned", "tuned, centered"]
     for of_name in measured.values():
         assert list(of_name) == [key for key, _, _ in measures.METRICS]
         for figure in of_name.values():
@@ -407,8 +407,8 @@ def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus, mo
     one = found["measured"]["tuned"]["timeline_rho"]
     assert one["runs"][0] != one["runs"][1] and one["value"] == pytest.approx(sum(one["runs"]) / 2)
     difference = found["differences"][0]
-    assert (difference["of"], difference["less"]) == ("tuned", "base, centred")
-    base = found["measured"]["base, centred"]["timeline_rho"]["value"]
+    assert (difference["of"], difference["less"]) == ("tuned", "base, centered")
+    base = found["measured"]["base, centered"]["timeline_rho"]["value"]
     assert difference["timeline_rho"]["value"] == pytest.approx(one["value"] - base)
     assert "Means over runs with different seeds (tuned: 2" in (folder / "r/report.html").read_text()
 
@@ -420,7 +420,7 @@ def test_a_topic_model_and_another_part_stand_beside_the_embeddings(evaluated, w
     assert run(*more.split(), "--draws", "20") == 0
     found = json.loads((folder / "r/evaluation.json").read_text())
     assert len(found["measured"]["3 topics"]["timeline_rho"]["runs"]) == 2
-    assert [(d["of"], d["less"]) for d in found["differences"]] == [("tuned", "base, centred"), ("tuned", "3 topics")]
+    assert [(d["of"], d["less"]) for d in found["differences"]] == [("tuned", "base, centered"), ("tuned", "3 topics")]
     page = (folder / "r/report.html").read_text()
     assert "tuned less 3 topics" in page and "<h2>Another part</h2>" in page and "w1 " not in page
 

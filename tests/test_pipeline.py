@@ -96,7 +96,7 @@ def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
     folder = make.output / "experiment"
     found = json.loads((folder / "report/evaluation.json").read_text())
     assert len(set(found["measured"]["nopara"]["timeline_rho"]["runs"])) == 2 and server.requests == []
-    assert [(one["of"], one["less"]) for one in found["differences"]] == [("nopara", "base, centred")]
+    assert [(one["of"], one["less"]) for one in found["differences"]] == [("nopara", "base, centered")]
     seeds = [script.read_json(folder / f"nopara-seed{seed}/training.json")["recipe"]["seed"] for seed in (0, 1)]
     assert seeds == [0, 1]
     again = make(*words).stdout
@@ -118,9 +118,9 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(make):
 
     _, measured, differences = grid().stdout.strip().split("\n\n")
     names = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in (measured, differences)]
-    variants = ["nopara", "nopara, centred", "nopara+scale-40", "nopara+scale-40, centred"]
-    of_default, of_scale = "nopara less base, centred", "nopara+scale-40 less base, centred"
-    assert names == [["base", "base, centred", *variants], [of_default, of_scale, "nopara+scale-40 less nopara"]]
+    variants = ["nopara", "nopara, centered", "nopara+scale-40", "nopara+scale-40, centered"]
+    of_default, of_scale = "nopara less base, centered", "nopara+scale-40 less base, centered"
+    assert names == [["base", "base, centered", *variants], [of_default, of_scale, "nopara+scale-40 less nopara"]]
     recipes = [script.read_json(make.output / f"grid/{name}-seed0/training.json")["recipe"] for name in variants[::2]]
     assert [recipe["scale"] for recipe in recipes] == [20, 40]
     models = {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
