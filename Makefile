@@ -39,7 +39,7 @@ help: ## Show this list.
 setup: $(VENV)/.installed ## Make .venv with the tested versions of all packages.
 
 $(VENV)/.installed: requirements.txt constraints.txt
-	$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON3=…")'
+	$(PYTHON3) oldest_python.py
 	$(PYTHON3) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -r requirements.txt -c constraints.txt
 	touch $@
@@ -139,13 +139,13 @@ report: $(OUTPUT)/report/$(TRAIN)/report.html ## Compare base, tuned and topic m
 
 REPORTING := evaluate_timeline.py $(call code,report encoder) $(METADATA) $(call stamps,corpus report)
 report = $(PYTHON) evaluate_timeline.py $(1) -t $(METADATA) -r $(CHUNKS) --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
-# The report shows precocity, too, once make precocity has measured it.
-SECTION = $(wildcard $(OUTPUT)/precocity/$(TRAIN)/section.html)
+# The report shows precocity, too, once make precocity has measured it, or a cluster has.
+SECTION = $(if $(ELSEWHERE),$(OUTPUT)/precocity/$(TRAIN)/section.html,$(wildcard $(OUTPUT)/precocity/$(TRAIN)/section.html))
 
-$(OUTPUT)/report/$(TRAIN)/report.html: $(OUTPUT)/embeddings/base/manifest.json \
-    $(OUTPUT)/embeddings/$(TRAIN)/manifest.json $(SECTION) $(REPORTING) | $(READY)
-	$(call report,base=$(OUTPUT)/embeddings/base $(TRAIN)=$(OUTPUT)/embeddings/$(TRAIN) \
-	  --training $(OUTPUT)/models/$(TRAIN)/training.json $(SECTION:%=--section %))
+$(OUTPUT)/report/$(TRAIN)/report.html: $(COMPARED:%=$(OUTPUT)/embeddings/%/manifest.json) $(SECTION) \
+    $(REPORTING) | $(READY)
+	$(call report,$(foreach one,$(COMPARED),$(one)=$(OUTPUT)/embeddings/$(one)) \
+	  $(if $(COMPARED),--training $(OUTPUT)/models/$(TRAIN)/training.json) $(SECTION:%=--section %))
 
 # ---- the experiment: what does paraphrase change, or a flag of tuning? ----------------------------------------------
 # EXPERIMENT_SETS = nopara nopara+long compares nopara with the same pairs tuned with TUNE_FLAGS_long, too.

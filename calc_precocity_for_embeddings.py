@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import corpus
@@ -91,6 +92,7 @@ def parse_args(argv: list[str] | None = None):
         metavar="GB",
         help="for vectors kept from year to year (default %(default)s)",
     )
+    add("--check", action="store_true", help="check metadata, embeddings and exclusions; measure nothing")
     args = arguments.parse_args(argv)
     if "/" in args.prefix:
         arguments.error(f"-p/--prefix {args.prefix!r} contains '/'; give the folder with -o/--outputfolder")
@@ -119,7 +121,8 @@ def gather_exclusions(args, folder: Folder, centers: set[str], settings: Setting
         passages = exclusions.read_passages(args.chunkexclude, folder.order)
     if args.exclude_same_author:
         by_author = exclusions.same_author(args.meta, folder.documents, args.author_column, centers, WINDOW)
-        exclusions.write_articles(settings.author_exclusions, by_author)
+        if not args.check:
+            exclusions.write_articles(settings.author_exclusions, by_author)
         articles = exclusions.join_articles(articles, by_author)
     if args.train_pairs:
         train = exclusions.trained_documents(args.train_pairs, folder.order)
@@ -132,6 +135,9 @@ def measure(args, years: list[int], folder: Folder, settings: Settings, started:
     folder.warn_of_gaps(range(years[0] - WINDOW, years[-1] + WINDOW + 1))
     centers = {paper_id for year in years for paper_id in folder.of_year(year)}
     left_out = gather_exclusions(args, folder, centers, settings)
+    if args.check:
+        log.info("%d documents of %d years, embeddings of %d decades", len(centers), len(years), len(folder.files))
+        return
     quotes = None
     if args.exclude_quotes:
         quotes = Quotes(folder, ChunkFolder(args.rootfolder, args.encoding_errors), args.quote_documents, settings)
@@ -168,7 +174,8 @@ def main(argv: list[str] | None = None) -> int:
     years = years_asked_for(args, documents)
     settings = Settings(Path(args.outputfolder), args.prefix, args.startdate, args.dtype, args.drop_identical)
     folder = Folder(args.data, documents, args.memory)
-    with lock.alone_in(settings.folder, *(f"{args.prefix}{year}" for year in args.year or ())):
+    parts = [f"{args.prefix}{year}" for year in args.year or ()]
+    with nullcontext() if args.check else lock.alone_in(settings.folder, *parts):
         measure(args, years, folder, settings, started)
     return 0
 

@@ -5,15 +5,14 @@ end, and takes over only what is whole. With an empty --host it works on the clu
 jobs. Exits with 0 only when all of it was done; whatever stopped halfway goes on with the same command.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import shlex
 import shutil
 import sys
 
-from cluster import checks, fetch, follow, jobs, send
+import oldest_python  # noqa: F401  before all others: the files below mean nothing to an older Python
+from cluster import campus, checks, fetch, follow, jobs, send
 from cluster.jobs import Queue
 from cluster.place import Place
 from cluster.send import Corpus
@@ -60,12 +59,24 @@ def say(*lines: str) -> None:
 
 def pull_embeddings(args: argparse.Namespace, delta: Place) -> None:
     """Bring the embeddings here or, where campus is named, send them there."""
-    if campus := campus_of(args):
-        fetch.pass_on_embeddings(delta, campus, args.train)
+    there = campus_of(args)
+    if there:
+        fetch.pass_on_embeddings(delta, there.at(f"{there.folder}/{args.train}"), args.train)
     else:
         fetch.pull_embeddings(delta, args.output, args.train)
 
 
+def precocity(args: argparse.Namespace, there: Place) -> None:
+    """Send what precocity needs to campus, make its environment there, check, submit."""
+    request = campus.requested(corpus_of(args), args.train, args.sbatch, args.flags)
+    told = campus.prepare(there, corpus_of(args), request, args.flags)
+    if not told:
+        there.show(["bash", "slurm/setup.sh", "--precocity", *shlex.split(args.pip_flags)])
+        told = jobs.submit(there, request, checks.preflight(there, request))
+    say(told)
+
+
+ON_CAMPUS = ("precocity", "pull-precocity")
 ACTIONS = {
     "connect": connect,
     "setup": setup,
@@ -79,6 +90,8 @@ ACTIONS = {
     "wait": lambda args, delta: follow.wait(delta, args.train, args.every),
     "pull-model": lambda args, delta: fetch.pull_model(delta, args.output, args.train),
     "pull-embeddings": pull_embeddings,
+    "precocity": precocity,
+    "pull-precocity": lambda args, there: campus.pull(there, args.output, args.train),
 }
 
 
@@ -96,13 +109,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("action", choices=ACTIONS)
     add("--host", default="", help="ssh host of the cluster; empty on the cluster itself")
     add("--folder", default=".", help="the project's folder there")
-    add("--campus", default="", metavar="HOST:PATH", help="pull-embeddings: send them there, below PATH/MODEL")
+    add("--campus", default="", metavar="HOST:PATH", help="PATH/MODEL is for embeddings, PATH for precocity")
+    add("--at-campus", action="store_true", help="status, logs, cancel, wait: of the jobs on campus")
     add("--ssh", default="ssh", help="how to call ssh (default %(default)s)")
     add("--dry-run", action="store_true", help="print the commands; run none")
     models = "para10, para20, nopara; base for embeddings (default %(default)s)"
     add("--train", type=model_name, default="para10", metavar="MODEL", help=models)
     add("--output", default="output", metavar="FOLDER", help="where everything made goes here (default %(default)s)")
-    corpus = arguments.add_argument_group("corpus (sync, apply)")
+    corpus = arguments.add_argument_group("corpus (sync, apply, precocity)")
     corpus.add_argument("-t", "--metadatapath", default="data/metadata.tsv", metavar="TSV")
     corpus.add_argument("-r", "--rootfolder", default="data/chunks", metavar="FOLDER")
     corpus.add_argument("-s", "--startyear", type=int, metavar="YEAR", help="first year, inclusive")
@@ -114,7 +128,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     job.add_argument("--stage", choices=("train", "apply"), default="train", help="preflight: of which job")
     more = arguments.add_argument_group("others")
     more.add_argument("--base-model", default="sentence-transformers/all-distilroberta-v1", help="setup: fetched there")
-    more.add_argument("--pip-flags", default="", help="setup: more flags of pip, in one string")
+    more.add_argument("--pip-flags", default="", help="setup, precocity: more flags of pip, in one string")
     more.add_argument("--follow", action="store_true", help="logs: go on showing what comes")
     more.add_argument("--every", type=float, default=60, metavar="SECONDS", help="wait: between looks (default 60)")
     words = list(sys.argv[1:] if argv is None else argv)
@@ -129,24 +143,32 @@ def corpus_of(args: argparse.Namespace) -> Corpus:
 
 
 def campus_of(args: argparse.Namespace) -> Place | None:
-    """Return the folder PATH/MODEL of HOST:PATH."""
+    """Return the place that HOST:PATH names, None where nothing does."""
     if not args.campus:
         return None
     host, colon, path = args.campus.partition(":")
     if not (host and colon and path):
         raise InputError(f"CAMPUS is {args.campus!r}; it is host:path, for example campus:/projects/me/embeddings.")
-    return Place(host, f"{path.rstrip('/')}/{args.train}", args.ssh, args.dry_run)
+    return Place(host, path.rstrip("/"), args.ssh, args.dry_run)
+
+
+def place_of(args: argparse.Namespace) -> Place:
+    """Return the place that an action is about. InputError where none is set."""
+    if args.at_campus or args.action in ON_CAMPUS:
+        if not args.campus:
+            raise InputError("CAMPUS is not set; in config.mk, write CAMPUS = host:path, the login node's ssh host.")
+        return campus_of(args)
+    if not args.host and args.action != "connect" and shutil.which("sbatch") is None and not args.dry_run:
+        raise InputError(
+            "DELTA is empty and there is no sbatch here; set DELTA in config.mk to your ssh host of the cluster."
+        )
+    return Place(args.host, args.folder, args.ssh, args.dry_run)
 
 
 @command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    delta = Place(args.host, args.folder, args.ssh, args.dry_run)
-    if not args.host and args.action != "connect" and shutil.which("sbatch") is None and not args.dry_run:
-        raise InputError(
-            "DELTA is empty and there is no sbatch here; set DELTA in config.mk to your ssh host of the cluster."
-        )
-    ACTIONS[args.action](args, delta)
+    ACTIONS[args.action](args, place_of(args))
     return 0
 
 

@@ -3,7 +3,8 @@
 Reads embedding folders made by Apply_Tuned_Model.py, given as NAME=FOLDER, the untuned base model first; repeat a NAME
 for runs of one model with different seeds. Also reads the training.json of each tuned model, which lists the held-out
 documents; the metadata (paperId, year, and author if there is one); and with --topics, which adds a topic model, the
-chunk files. Writes <output>/report.html (one file, opens in any browser), PNG pictures and evaluation.json.
+chunk files. Writes <output>/report.html (one file, opens in any browser), PNG pictures and evaluation.json. Without any
+embedding folder, the page shows only the --section files.
 
 Every embedding is also shown centered, with the mean passage subtracted. That takes no training, so it is the yardstick
 that tuning has to beat. All figures have 95% intervals from a bootstrap over documents.
@@ -30,8 +31,8 @@ EXAMPLE = (
 def parse_args(argv: list[str] | None = None):
     arguments = script.parser(__doc__, EXAMPLE)
     add = arguments.add_argument
-    add("representations", nargs="+", metavar="NAME=FOLDER", help="embedding folders, the base model's first")
-    add("--training", action="append", required=True, metavar="JSON", help="training.json, one for each tuned folder")
+    add("representations", nargs="*", metavar="NAME=FOLDER", help="embedding folders, the base model's first")
+    add("--training", action="append", default=[], metavar="JSON", help="training.json, one for each tuned folder")
     add("-t", "--metadatapath", required=True, metavar="TSV", help="metadata with columns paperId and year")
     add("-o", "--output", required=True, metavar="FOLDER", help="where the report goes")
     add("--author", default="author", metavar="COLUMN", help="metadata column, used if present (default %(default)s)")
@@ -113,6 +114,16 @@ def evaluate(args, folders: dict[str, list[str]], started: float) -> None:
     log.info("%s", folder / "report.html")
 
 
+def show_sections(args, started: float) -> None:
+    """Write a page of the sections alone, as where precocity was measured elsewhere and no embeddings are here."""
+    from report.timeline_page import write_sections
+
+    folder = Path(args.output)
+    script.write_json(folder / "evaluation.json", script.run_record(args, started))
+    write_sections(folder / "report.html", args.title, args.note, args.section)
+    log.info("%s", folder / "report.html")
+
+
 @script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
@@ -120,8 +131,13 @@ def main(argv: list[str] | None = None) -> int:
     if args.topics and not args.rootfolder:
         raise InputError("--topics needs the chunk files: pass their folder with -r.")
     folders = named_folders(args.representations)
+    if not folders and not args.section:
+        raise InputError("nothing to show; give embedding folders as NAME=FOLDER, or a --section.")
     with lock.alone_in(args.output):
-        evaluate(args, folders, started)
+        if folders:
+            evaluate(args, folders, started)
+        else:
+            show_sections(args, started)
     return 0
 
 

@@ -42,7 +42,8 @@ DELTA_PARTITION        |                          |                       | part
 DELTA_PIP_FLAGS        |                          |                       | flags of pip, there
 TRAIN_SBATCH           |                          |                       | flags of sbatch, for training
 APPLY_SBATCH           |                          |                       | flags of sbatch, for embedding
-CAMPUS                 |                          |                       | host:path to bring the embeddings to
+PRECOCITY_SBATCH       |                          |                       | flags of sbatch, for precocity on CAMPUS
+CAMPUS                 |                          |                       | host:path for embeddings and precocity
 SSH                    |                          | ssh                   | ssh command
 endef
 
@@ -92,6 +93,11 @@ $(call stamps,$(sort $(STAGES))): $(OUTPUT)/settings/%.txt: FORCE
 $(call stamps,corpus): | $(METADATA)
 .PHONY: FORCE
 FORCE:
+
+# ---- what was measured on a cluster ----------------------------------------------------------------------------------
+# Where precocity came from there, and the embeddings did not, the page shows precocity alone.
+ELSEWHERE := $(or $(filter pull-precocity,$(MAKECMDGOALS)),$(wildcard $(OUTPUT)/precocity/$(TRAIN)/.pulled))
+COMPARED := $(if $(ELSEWHERE),$(if $(wildcard $(OUTPUT)/embeddings/$(TRAIN)/manifest.json),base $(TRAIN)),base $(TRAIN))
 
 settings: ## Show the settings in force, and what they mean.
 	@printf '%-32s # %s\n' 'CONFIG = $(CONFIG)' 'your settings file' 'VENV = $(VENV)' 'folder of the environment' \

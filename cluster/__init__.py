@@ -7,4 +7,5 @@ jobs.py    what a job runs, and how it is submitted
 checks.py  all that is checked before that
 follow.py  waiting for jobs, showing them and their logs, cancelling them
 fetch.py   what is brought back, or passed on to another machine
+campus.py  precocity on another machine than the embeddings: what it needs there, and its table back here
 """

@@ -19,11 +19,15 @@ from cluster.place import Answer, Place, last_line
 from script import InputError
 from tuning.folder import ADJUSTS
 
-ROOM_GB = 10  # checkpoints and model take 4 GB, the vectors of a million passages 3
+# GB. Checkpoints and model take 4, the vectors of a million passages 3, their precocity 1.
+ROOM = {"train": 10, "apply": 10, "precocity": 2}
 ENDLESS = 1e9  # minutes
 OVERRIDING = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_TIMELIMIT")
 ENVIRONMENT = ". slurm/environment.sh > /dev/null 2>&1 || true"
-HAS_PACKAGES = "import importlib.metadata as m; m.version('sentence-transformers'); m.version('torch')"
+PACKAGES = {stage: ["torch", "sentence-transformers"] for stage in ("train", "apply")}
+PACKAGES |= {"precocity": ["numpy", "pyarrow", "threadpoolctl"]}  # all of requirements-precocity.txt
+HAS_PACKAGES = "import sys, importlib.metadata as m; [m.version(name) for name in sys.argv[1:]]"
+QUOTA = "df does not show a group's quota: see the command `quota`"
 LOADS = "import sys, encoder; encoder.load_model('-m', sys.argv[1], 'cpu')"
 DRY = Command(("SCRIPT.py", "FLAGS"), "MODEL", "RECORD")  # shown by a dry run, which cannot ask the job file
 
@@ -76,7 +80,7 @@ def facts(request: Request) -> dict[str, str]:
         "sbatch": sbatch,
         "partitions": "scontrol show partition -o 2> /dev/null",
         "variables": f"env | grep -E '^({'|'.join(OVERRIDING)})=.'",
-        "python": f'echo "$PYTHON"; "$PYTHON" -c "{HAS_PACKAGES}"',
+        "python": f'echo "$PYTHON"; "$PYTHON" -c "{HAS_PACKAGES}" {" ".join(PACKAGES[request.stage])}',
         "disk": "pwd; df -Pk .",
         "command": show_command(request),
     }
@@ -90,9 +94,10 @@ def findings(request: Request, got: dict[str, Answer]) -> list[Finding]:
         for variable in got["variables"].text.splitlines()
     ]
     python = got["python"].text.partition("\n")[0]
-    lacks = f"environment: {python} lacks torch or sentence-transformers; run make setup-delta"
+    made_by = "precocity-cluster" if request.stage == "precocity" else "setup-delta"
+    lacks = f"environment: {python} lacks {' or '.join(PACKAGES[request.stage])}; run make {made_by}"
     found.append(Finding(False, lacks) if got["python"].status else Finding(True, f"environment {python}"))
-    found.append(check_room(got["disk"].text))
+    found.append(check_room(got["disk"].text, ROOM[request.stage]))
     if got["command"].status:
         found.append(Finding(False, f"{request.file}: {got['command'].text.strip()}"))
     return found
@@ -107,7 +112,10 @@ def check_slurm(request: Request, got: dict[str, Answer]) -> list[Finding]:
     accepted = Finding(True, f"account {account}, partition {partition}")
     if sbatch.status:
         refused = f"Slurm refuses the job with account '{account}' and partition '{partition}'"
-        remedy = f"set DELTA_ACCOUNT (`accounts` lists yours) or DELTA_PARTITION, or edit {request.file}"
+        settings = "DELTA_ACCOUNT (`accounts` lists yours) or DELTA_PARTITION"
+        if request.stage == "precocity":
+            settings = "--account and --partition in PRECOCITY_SBATCH"
+        remedy = f"set {settings}, or edit {request.file}"
         accepted = Finding(False, f"{refused} ({last_line(sbatch.text)}); {remedy}")
     limit = exceeded(partition, asked, got["partitions"].text)
     if limit is None:
@@ -156,16 +164,15 @@ def minutes(text: str) -> float:
     return int(days or 0) * 1440 + hours * 60 + mins + (seconds > 0)
 
 
-def check_room(df: str) -> Finding:
-    """Judge the free disk space, from the output of pwd and df -Pk."""
+def check_room(df: str, needed: int) -> Finding:
+    """Judge the free disk space, from the output of pwd and df -Pk; needed is in GB."""
     folder, *lines = df.splitlines() or [""]
     if len(lines) != 2 or len(lines[1].split()) < 4:
         return Finding(False, f"disk: df does not answer ({last_line(df)})")
     free = int(lines[1].split()[3]) // 1024**2
-    if free >= ROOM_GB:
-        return Finding(True, f"disk: {free} GB free")
-    remedy = "delete old models and checkpoints, or see quota"
-    return Finding(False, f"disk: {free} GB free in {folder}, {ROOM_GB} are needed; {remedy}")
+    if free >= needed:
+        return Finding(True, f"disk: {free} GB free ({QUOTA})")
+    return Finding(False, f"disk: {free} GB free in {folder}, {needed} are needed; delete old models and checkpoints")
 
 
 # ---------------------------------------------------------------- what the job reads

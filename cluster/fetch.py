@@ -19,6 +19,7 @@ from cluster.send import training_table
 from corpus import MANIFEST, TRAINING_RECORD
 from script import InputError, file_digest, log, take_place, write_json
 
+PULLED = ".pulled"  # in a folder that was brought here: the digest of the record that came with it
 LIST_RECORDS = """cd "$0" 2> /dev/null || exit 0
 [ ! -e manifest.json ] || exec cat manifest.json
 for f in decades/*.json; do cat "$f" || [ ! -e "$f" ] || exit; printf "\\0"; done"""
@@ -54,11 +55,11 @@ def pull_model(place: Place, output: str, train: str) -> None:
         pull_table(place, output, train)
         return
     pulled = file_digest(staged / TRAINING_RECORD)
-    mark = target / ".pulled"  # the digest of the record that came with the model
+    mark = target / PULLED
     if target.exists() and file_digest(record) not in (pulled, mark.read_text() if mark.exists() else ""):
         raise InputError(f"{target} holds another model, trained here; move it away, then run make pull-model again.")
     pull_table(place, output, train)
-    (staged / ".pulled").write_text(pulled)
+    (staged / PULLED).write_text(pulled)
     take_place(staged, target)
     record.touch()  # newer than the pairs, so that make believes it
     log.info("the model is in %s", target / "final")

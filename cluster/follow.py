@@ -20,7 +20,7 @@ from script import InputError, log
 MOST_TAIL = 110  # characters of a log's last line
 LIST_LOGS = "ls -t logs/*.out 2> /dev/null"  # the newest first
 LIST_PRODUCTS = """ls -d output/models/*/training.json output/embeddings/*/ output/embeddings/*/manifest.json \\
-  output/embeddings/*/decades/*.json 2> /dev/null"""
+  output/embeddings/*/decades/*.json output/precocity/*/manifest.json 2> /dev/null"""
 
 
 def look(place: Place, **more: str) -> tuple[Snapshot, dict[str, Answer]]:
@@ -100,8 +100,10 @@ def ends_of_logs(place: Place, names: list[str]) -> dict[str, str]:
 
 
 def products(names: list[str]) -> list[str]:
-    """Return the lines about models and embeddings, from the names of their records."""
+    """Return the lines about models, embeddings and precocity, from the names of their records."""
     lines = [f"model  {posixpath.dirname(name)}: complete" for name in names if name.endswith(TRAINING_RECORD)]
+    tables = [posixpath.dirname(name) for name in names if name.startswith("output/precocity/")]
+    lines += [f"precocity {folder}: complete" for folder in tables]
     for folder in sorted(name.rstrip("/") for name in names if name.endswith("/")):
         decades = sum(name.startswith(f"{folder}/decades/") for name in names)
         complete = "complete" if f"{folder}/{MANIFEST}" in names else "not complete"

@@ -25,7 +25,8 @@ from script import InputError
 AT_ONCE = 8  # tasks of the array, where the job file does not say
 LOCK = "logs/.submitting"
 PAUSE, TRIES = 2, 120  # seconds between tries for the lock, and how many
-RECORDS = {"train": TRAINING_RECORD, "apply": MANIFEST}
+RECORDS = {"train": TRAINING_RECORD, "apply": MANIFEST, "precocity": MANIFEST}
+FILES = {"train": "slurm/train_{}.slurm", "apply": "slurm/apply_tuned.slurm", "precocity": "slurm/precocity.slurm"}
 
 
 # ---------------------------------------------------------------- what a job runs
@@ -69,10 +70,10 @@ def requested(stage: str, model: str, queue: Queue, flags: list[str], corpus: Co
     """Return the job of a stage, with what the user set; the job file has the rest."""
     if stage == "train" and model == "base":
         raise InputError("TRAIN=base is the model as it came: there is nothing to train; make apply TRAIN=base embeds.")
-    file = f"slurm/train_{model}.slurm" if stage == "train" else "slurm/apply_tuned.slurm"
+    file = FILES[stage].format(model)
     if not Path(file).exists():
         raise InputError(f"there is no {file}; copy slurm/train_para20.slurm to that name and edit it.")
-    array = [f"--array={array_of_decades(corpus, file)}"] if stage == "apply" else []
+    array = [f"--array={array_of_decades(corpus, file)}"] if stage != "train" else []
     return Request(stage, model, (*queue.words(), *array, *shlex.split(queue.sbatch)), file, tuple(flags))
 
 
@@ -82,7 +83,7 @@ def array_of_decades(corpus: Corpus, file: str) -> str:
     if not decades:
         raise InputError(f"{corpus.metadata} has no document of the years asked for; check START_YEAR and END_YEAR.")
     if decades[0] < 0:
-        raise InputError("an array has no negative indices: embed years before 0 with Apply_Tuned_Model.py in one job.")
+        raise InputError("an array has no negative indices: run the script in one job for years before 0.")
     ranges: list[list[int]] = []
     for decade in decades:
         if ranges and ranges[-1][1] == decade - 1:
@@ -105,7 +106,7 @@ def read_command(stage: str, printed: str) -> Command:
     lines = printed.splitlines()
     first = next((i for i, word in enumerate(lines) if word.endswith(".py")), len(lines))
     model = value_of(lines, "-m", "--modelpath")
-    folder = value_of(lines, "-o", "--outputdir", "--outputpath")
+    folder = value_of(lines, "-o", "--outputdir", "--outputpath", "--outputfolder")
     return Command(tuple(lines[first:]), model, f"{folder}/{RECORDS[stage]}")
 
 

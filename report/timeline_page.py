@@ -51,6 +51,14 @@ def write_page(
         beside.write_text(page, encoding="utf-8")
 
 
+def write_sections(path: Path, title: str, note: str, sections: list[str]) -> None:
+    """Write a page of HTML files alone, whole or not at all."""
+    texts = [script.regular_file(section).read_text(encoding="utf-8") for section in sections]
+    page = render("sections.html", title=title, note=note, sections=texts)
+    with script.replacing(path) as beside:
+        beside.write_text(page, encoding="utf-8")
+
+
 def measured_table(means: dict[str, Estimates]) -> Table:
     """Return the estimates of every representation, the best of each column bold."""
     best = {}

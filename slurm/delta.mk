@@ -6,8 +6,10 @@ FAR_OUTPUT = $(if $(DELTA),output,$(OUTPUT))
 given = $(if $(filter $(1),$(GIVEN)),$(2))
 given_there = $(if $(DELTA),,$(call given,$(1),$(2)))
 
-AT_DELTA = $(PYTHON3) delta.py --host '$(DELTA)' --folder '$(DELTA_DIR)' --ssh '$(SSH)' $(if $(DRY_RUN),--dry-run) \
-  --train $(TRAIN) --output $(OUTPUT)
+# The environment where there is one. Otherwise PYTHON3: oldest_python.py says if it is too old.
+ANY_PYTHON = $(if $(READY),$(or $(wildcard $(PYTHON)),$(PYTHON3)),$(PYTHON))
+AT_DELTA = $(ANY_PYTHON) delta.py --host '$(DELTA)' --folder '$(DELTA_DIR)' --ssh '$(SSH)' $(if $(DRY_RUN),--dry-run) \
+  --train $(TRAIN) --output $(OUTPUT) $(if $(CAMPUS),--campus '$(CAMPUS)') $(if $(filter campus,$(AT)),--at-campus)
 DATA = -t $(METADATA) -r $(CHUNKS) $(YEARS)
 QUEUE = $(if $(DELTA_ACCOUNT),--account '$(DELTA_ACCOUNT)') $(if $(DELTA_PARTITION),--partition '$(DELTA_PARTITION)')
 TABLE = $(if $(filter nopara,$(TRAIN)),pairs/nopara.tsv,paraphrased/$(TRAIN).tsv)
@@ -20,8 +22,10 @@ APPLY_JOB = $(QUEUE) --sbatch='$(APPLY_SBATCH)' -- \
   $(if $(filter TRAIN,$(GIVEN))$(call given_there,OUTPUT,yes),-m $(MODEL) -o $(FAR_OUTPUT)/embeddings/$(TRAIN)) \
   $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(YEARS) $(CORPUS_FLAGS) $(APPLY_FLAGS)
 
+PRECOCITY_JOB = --sbatch='$(PRECOCITY_SBATCH)' -- $(YEARS) $(PRECOCITY_FLAGS)
+
 connect: ## Open the ssh connection that the targets below share: one password, one tap of Duo.
-	@$(AT_DELTA) $(if $(CAMPUS),--campus '$(CAMPUS)') connect
+	@$(AT_DELTA) connect
 
 setup-delta: ## Make the folder and the environment on Delta, fetch the base model.
 	@$(AT_DELTA) --base-model $(BASE_MODEL) --pip-flags='$(DELTA_PIP_FLAGS)' setup
@@ -38,7 +42,7 @@ train: ## Check, then submit the tuning job (TRAIN=para10|para20|nopara).
 apply: ## Check, then submit the embedding jobs, one a decade; they wait for a training under way.
 	@$(AT_DELTA) $(DATA) apply $(APPLY_JOB)
 
-status: ## Show the jobs, their last lines and what is complete on Delta.
+status: ## Show jobs, their last lines and what is complete. AT=campus: at CAMPUS; logs, cancel, wait, too.
 	@$(AT_DELTA) status
 
 logs: ## Show the end of the newest logs of TRAIN (FOLLOW=1 goes on).
@@ -54,4 +58,17 @@ pull-model: ## Bring the tuned model here.
 	@$(AT_DELTA) pull-model
 
 pull-embeddings: ## Bring the embeddings here, or to CAMPUS=host:path; whole, verified decades only.
-	@$(AT_DELTA) $(if $(CAMPUS),--campus '$(CAMPUS)') pull-embeddings
+	@$(AT_DELTA) pull-embeddings
+
+precocity-cluster: ## Send code, metadata and settings to CAMPUS=host:path, make an environment, submit precocity.
+	@$(AT_DELTA) $(DATA) --pip-flags='$(DELTA_PIP_FLAGS)' precocity $(PRECOCITY_JOB)
+
+pull-precocity: ## Bring the table from CAMPUS, verified; make precocity and make report then use it.
+	@$(AT_DELTA) pull-precocity
+
+# Precocity that was measured there stays as it is: nothing is trained, embedded or measured for it here.
+ifneq ($(ELSEWHERE),)
+$(OUTPUT)/precocity/$(TRAIN)/manifest.json: $(METADATA) $(call stamps,precocity)
+	@echo "$(@D) was measured on the cluster and stays as it is, though the metadata or settings of precocity are newer;" \
+	  "make precocity-cluster measures again, and make pull-precocity brings that here."
+endif

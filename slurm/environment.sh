@@ -1,7 +1,11 @@
 # The environment of the scripts on the cluster, for setup, checks and jobs alike. Sourced in the project's folder.
 
 MODULES="pytorch-conda/2.12"           # EDIT: `module avail pytorch` lists what there is; "" where there are no modules
+if [ -e .venv/without-torch ]; then    # make precocity-cluster made it: enough to measure precocity
+  MODULES=""                           # EDIT: a module with Python 3.11 or newer, where python3 is older
+fi
 export HF_HOME="${HF_HOME:-$PWD/.hf}"  # EDIT: where base models are stored; on Delta /projects or /work/hdd, never /u
+export PYTHONNOUSERSITE=1              # what lies in ~/.local is not part of it
 PYTHON=".venv/bin/python"              # made by slurm/setup.sh on top of the modules
 
 if [ -n "$MODULES" ]; then

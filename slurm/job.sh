@@ -17,8 +17,8 @@ fi
 output_of() {  # the value of the last -o or --outputdir among the words
   local word previous="" found=""
   for word in "$@"; do
-    case $previous in -o | --outputdir | --outputpath) found=$word ;; esac
-    case $word in --outputdir=* | --outputpath=*) found=${word#*=} ;; esac
+    case $previous in -o | --outputdir | --outputpath | --outputfolder) found=$word ;; esac
+    case $word in --outputdir=* | --outputpath=* | --outputfolder=*) found=${word#*=} ;; esac
     previous=$word
   done
   printf '%s\n' "$found"

@@ -1,14 +1,34 @@
 # Make folders and environment on the cluster and fetch the base model. On a login node, in the project's folder:
 #   bash slurm/setup.sh [BASE_MODEL [flags of pip]]
+#   bash slurm/setup.sh --precocity [flags of pip]   without PyTorch and model, enough to measure precocity
 # Jobs have no internet: what they need is fetched here.
 set -euo pipefail
 
 base_model=${1:-sentence-transformers/all-distilroberta-v1}
+mark=.venv/without-torch
 mkdir -p logs data/chunks output
+if [ "$base_model" != --precocity ]; then
+  if [ -e $mark ]; then rm -rf .venv; fi
+elif [ ! -e .venv ]; then
+  mkdir .venv
+  touch $mark
+fi
 . slurm/environment.sh
-if ! "$PYTHON" -c 'import sys' 2> /dev/null; then
+if ! "$PYTHON" oldest_python.py 2> /dev/null; then
+  python3 oldest_python.py
+  light=
+  if [ -e $mark ]; then light=yes; fi
   rm -rf .venv
   python3 -m venv --system-site-packages .venv  # the module's PyTorch, built for these GPUs
+  if [ "$light" ]; then touch $mark; fi
+fi
+if [ "$base_model" = --precocity ]; then
+  pins=()
+  if [ -e $mark ]; then pins=(-c constraints.txt); fi
+  "$PYTHON" -m pip install --quiet -r requirements-precocity.txt "${pins[@]}" "${@:2}"
+  "$PYTHON" -c 'import sys, numpy, pyarrow
+print(f"ready: Python {sys.version.split()[0]}, numpy {numpy.__version__}, pyarrow {pyarrow.__version__}")'
+  exit
 fi
 "$PYTHON" -m pip install --quiet -r requirements.txt "${@:2}"
 "$PYTHON" -c 'import sys

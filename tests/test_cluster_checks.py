@@ -71,7 +71,7 @@ def test_what_is_well_is_said():
         "ok     account bbiq-delta-gpu, partition gpuA100x4",
         "ok     time 08:00:00",
         "ok     environment .venv/bin/python",
-        "ok     disk: 77 GB free",
+        "ok     disk: 77 GB free (df does not show a group's quota: see the command `quota`)",
     ]
     assert Finding(False, "why").line() == "FAULT  why"
 
@@ -172,7 +172,7 @@ def test_the_scripts_are_sound_and_find_what_there_is(tmp_path):
         return Answer(done.stdout, done.returncode)
 
     assert said("file").status == 1 and said("variables").text == "SBATCH_ACCOUNT=abcd\n"
-    assert checks.check_room(said("disk").text).text.startswith("disk: ")
+    assert checks.check_room(said("disk").text, 10).text.startswith("disk: ")
     assert said("python") == Answer("/usr/bin/false\n", 1)
 
 
