@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cluster import fetch, follow, jobs, ledger, send
 from cluster.jobs import Queue, Request, value_of
-from cluster.place import Place
+from cluster.place import Place, last_line
 from cluster.send import Corpus
 from corpus import MANIFEST
 from precocity.table import lines_of
@@ -77,15 +77,17 @@ def named_there(flags: list[str]) -> list[str]:
 
 
 def check_place(place: Place, train: str) -> None:
-    """InputError, before anything is sent, where the host does not submit or holds no whole embeddings of the model.
+    """InputError, before anything is sent, where the host does not submit or holds no embeddings of the model.
 
     A transfer node reaches the same disks as the login node and takes embeddings, but has no Slurm.
     """
     home = place.at("/")
-    if home.run(["bash", "-c", "type sbatch"], check=False).status:
-        raise InputError(f"there is no sbatch on {place.host}: CAMPUS has to name a login node, not a transfer node.")
-    if home.run(["test", "-e", f"{place.folder}/{train}/{MANIFEST}"], check=False).status:
-        raise InputError(f"{place.path(train)} holds no complete embeddings; run make pull-embeddings first.")
+    slurm = home.run(["bash", "-c", "sinfo -h 2>&1"], check=False)
+    if slurm.status:
+        fault = f"Slurm does not answer on {place.host} ({last_line(slurm.text)})"
+        raise InputError(f"{fault}: CAMPUS has to name a login node; a transfer node submits nothing.")
+    if home.run(["test", "-d", f"{place.folder}/{train}"], check=False).status:  # whether they are whole, --check sees
+        raise InputError(f"there is no {place.path(train)}; make pull-embeddings sends the embeddings there.")
 
 
 def under_way(place: Place, request: Request) -> str:
