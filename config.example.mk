@@ -70,7 +70,7 @@
 #     ServerAliveInterval 15
 #     ServerAliveCountMax 3
 #   Host campus
-#     HostName cli-dtn.researchdata.illinois.edu
+#     HostName cc-login.campuscluster.illinois.edu
 #     User YOUR_NETID
 #     ControlMaster auto
 #     ControlPath ~/.ssh/cm-%C
@@ -89,8 +89,12 @@
 # More flags of sbatch for the two kinds of jobs.
 #TRAIN_SBATCH = --time=02:00:00 --gpus-per-node=4
 #APPLY_SBATCH = --partition=gpuA100x4-preempt
-# Where make pull-embeddings sends the decades instead of here: host:path. It makes a folder named by TRAIN below it.
+# Where make pull-embeddings sends the decades instead of here, and make precocity-cluster measures: host:path. Each
+# model's embeddings get a folder named by TRAIN below it. The host is a login node: a transfer node, such as
+# cli-dtn.researchdata.illinois.edu, takes embeddings but submits no jobs.
 #CAMPUS = campus:/projects/mine/embeddings
+# Flags of sbatch for precocity there.
+#PRECOCITY_SBATCH = --partition=secondary --account=mine-ic
 # More flags of pip for make setup-delta.
 #DELTA_PIP_FLAGS =
 

@@ -160,7 +160,7 @@ def verified(folder: Path, where: str) -> dict:
     wrong = [name for name, sha256 in files if file_digest(folder / name) != sha256]
     table = Path(manifest["table"]).name
     lines = lines_of([folder / names[year][0] for year in years])
-    if not wrong and (folder / table).read_bytes() != "".join(lines).encode():
+    if not wrong and not ((folder / table).is_file() and (folder / table).read_bytes() == "".join(lines).encode()):
         wrong = [table]
     if wrong:
         raise InputError(
