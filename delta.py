@@ -149,7 +149,9 @@ def campus_of(args: argparse.Namespace) -> Place | None:
     host, colon, path = args.campus.partition(":")
     if not (host and colon and path):
         raise InputError(f"CAMPUS is {args.campus!r}; it is host:path, for example campus:/projects/me/embeddings.")
-    return Place(host, path.rstrip("/"), args.ssh, args.dry_run)
+    place = Place(host, path.rstrip("/"), args.ssh, args.dry_run)
+    place.is_campus = True
+    return place
 
 
 def place_of(args: argparse.Namespace) -> Place:

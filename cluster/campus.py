@@ -101,7 +101,7 @@ def under_way(place: Place, request: Request) -> str:
     if all(shlex.join(words) in job.words for words in (request.sbatch, request.flags)):
         return f"job {job.id} does this already; nothing sent, nothing submitted"
     what = f"another precocity of {request.model} is under way on {place.host} (job {job.id})"
-    raise InputError(f"{what}: make wait AT=campus, or make cancel AT=campus first.")
+    raise InputError(f"{what}: {place.target('wait')}, or {place.target('cancel')} first.")
 
 
 def send_data(place: Place, corpus: Corpus, flags: list[str]) -> None:
@@ -115,7 +115,8 @@ def send_data(place: Place, corpus: Corpus, flags: list[str]) -> None:
     if chunks := value_of(flags, *CHUNKS):
         names = Corpus(corpus.metadata, chunks).chunk_names()
         place.rsync(["--checksum"], f"{chunks}/", place.path("data/chunks/"), names)
-    log.info("%s has code, metadata and settings as they are here", place.where)
+    if not place.dry_run:
+        log.info("%s has code, metadata and settings as they are here", place.where)
 
 
 # ---------------------------------------------------------------- and back
@@ -125,7 +126,7 @@ def pull(place: Place, output: str, train: str) -> None:
     """Bring the table, every year's results and last the manifest; each year is compared with its digests."""
     far, target = f"output/precocity/{train}", Path(output, "precocity", train)
     if not place.has(f"{far}/{MANIFEST}"):
-        remedy = "make status AT=campus tells how far it is, make precocity-cluster goes on"
+        remedy = f"{place.target('status')} tells how far it is, make precocity-cluster goes on"
         raise InputError(f"{place.path(far)} holds no finished table; {remedy}.")
     check_replaced(target)
     staged = target.with_name(f".{train}.pull")

@@ -47,7 +47,8 @@ def wait(place: Place, model: str, every: float) -> None:
             break
         time.sleep(every)
     if bad := failures(found):
-        raise InputError(f"{'; '.join(bad)}: make logs TRAIN={model} shows why; the same make target goes on.")
+        shows = place.target(f"logs TRAIN={model}")
+        raise InputError(f"{'; '.join(bad)}: {shows} shows why; the same make target goes on.")
 
 
 def failures(found: list[tuple[Job, str]]) -> list[str]:
@@ -118,7 +119,7 @@ def show_logs(place: Place, model: str, follow: bool) -> None:
         return
     names = [name for job in seen.jobs if job.model == model for name in logs_of(job, got["logs"].text)[:3]]
     if not names:
-        raise InputError(f"no log of {model} yet: make status tells whether its job waits.")
+        raise InputError(f"no log of {model} yet: {place.target('status')} tells whether its job waits.")
     if follow:
         place.show(["tail", "-n", "20", "-F", *names])
         return

@@ -39,6 +39,7 @@ class Place:
         if host and not folder.startswith("/"):
             raise InputError(f"{host}:{folder} is not a whole path; DELTA_DIR, and CAMPUS after host:, begin with /.")
         self.host, self.folder, self.dry_run = host, folder if host else ".", dry_run
+        self.is_campus = False  # the place that CAMPUS names, not DELTA
         self.login = [*shlex.split(ssh), *PATIENCE, *self.shared_connection(ssh)]
         self.ssh = [*self.login, "-o", "BatchMode=yes"]  # where a login would ask a person, fail
 
@@ -56,6 +57,10 @@ class Place:
     def where(self) -> str:
         """The folder as the user knows it."""
         return f"{self.host}:{self.folder}" if self.host else str(Path.cwd())
+
+    def target(self, name: str) -> str:
+        """Return a call of make about this place, for a user to type."""
+        return f"make {name}{' AT=campus' if self.is_campus else ''}"
 
     # ---- connecting
 
@@ -127,7 +132,8 @@ class Place:
         """Return the sentence that tells why words failed, from what they said on standard error."""
         said = "".join(line for line in said.splitlines(True) if "Shared connection to" not in line)
         if re.search(r"(cd:|slurm/\w+\.sh:).*No such file or directory", said):
-            remedy = "run make sync-delta first" if self.host else "cd to the project's folder"
+            sends = "precocity-cluster" if self.is_campus else "sync-delta"
+            remedy = f"run make {sends} first" if self.host else "cd to the project's folder"
             return InputError(f"{self.where}: the project is not there yet; {remedy}.")
         fault = no_room(said) or last_line(said) or f"{shlex.join(words[:4])} failed"
         return InputError(f"{self.host or 'here'}: {fault}")

@@ -1,5 +1,6 @@
 """Precocity on a campus cluster, as far as it goes without one (tests/cluster/test_step6.py has the real one)."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -83,11 +84,12 @@ def test_measuring_needs_no_more_than_its_requirements(dense):  # noqa: F811
     named = re.findall("^([a-z]+)>=", (ROOT / "requirements-precocity.txt").read_text(), re.MULTILINE)
     pinned = (ROOT / "constraints.txt").read_text()
     assert all(f"\n{name}==" in pinned for name in named)
-    there = sys.stdlib_module_names | {*named, *(name.partition(".")[0] for name in FILES)}
+    installed = importlib.metadata.packages_distributions()
+    others = {top for top, names in installed.items() if not set(named) & set(names)} - set(FILES)
     program = f"""import sys
 class Nothing:
     def find_spec(name, *more):
-        if name.partition(".")[0] not in {there}:
+        if name.partition(".")[0] in {others}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Nothing)
 import calc_precocity_for_embeddings as calc

@@ -247,7 +247,7 @@ def test_a_dry_run_prints_the_commands_and_changes_nothing(user):
     far_embeddings(user)
     before = tree(user.clone), tree(user.far), user.delta("squeue -h -a")
     targets = ("connect", "setup-delta", "sync-delta", "preflight", "train", "apply", "status", "logs", "cancel")
-    for target in (*targets, "wait", "pull-model", "pull-embeddings"):
+    for target in (*targets, "wait", "pull-model", "pull-embeddings", "precocity-cluster", "pull-precocity"):
         said = user.make(target, "DRY_RUN=1", f"CAMPUS=campus:{user.campus}")
         assert "ssh -F" in said, target
         assert target != "sync-delta" or "rsync -rltz" in said
@@ -260,7 +260,7 @@ def test_settings_that_cannot_be_are_named(user):
     user.make("pull-embeddings", "CAMPUS=campus", fails="CAMPUS is 'campus'; it is host:path")
     user.make("sync-delta", "TRAIN=para20", fails="no output/pairs/para20.tsv; run make pairs TRAIN=para20 first")
     user.make("sync-delta", "DELTA_DIR=my/project", fails="delta:my/project is not a whole path")
-    user.make("pull-embeddings", "CAMPUS=campus:there", fails="campus:there/nopara is not a whole path")
+    user.make("pull-embeddings", "CAMPUS=campus:there", fails="campus:there is not a whole path")
     user.make("logs", "TRAIN=nopara", fails="the project is not there yet; run make sync-delta first")
     user.make("sync-delta")
     user.make("logs", fails="no log of nopara yet")
