@@ -18,7 +18,7 @@ from cluster.place import Place, last_line
 from cluster.send import Corpus
 from corpus import MANIFEST
 from precocity.table import lines_of
-from script import InputError, file_digest, log, read_json
+from script import InputError, file_digest, log, read_json, take_place
 
 # Flags that name a file here, and what it is called there.
 NAMED = {
@@ -140,7 +140,7 @@ def pull(place: Place, output: str, train: str) -> None:
         return
     manifest = verified(staged, place.path(far))
     (staged / fetch.PULLED).write_text(file_digest(staged / MANIFEST))
-    fetch.take_place(staged, target)
+    take_place(staged, target)
     (target / MANIFEST).touch()  # newer than the settings, so that make believes it
     log.info("%d documents, %d lines in %s", manifest["documents"], manifest["lines"], target / manifest["table"])
 

@@ -7,6 +7,7 @@ arrays, the other on tensors on the device.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import threading
@@ -189,6 +190,8 @@ class Torch:
 
 def pick_arithmetic(dtype: str, device: str, threads: int | None) -> Numpy | Torch:
     """Return the arithmetic for --dtype, --device, and --threads; only a device other than the CPU loads PyTorch."""
+    if device != "cpu" and importlib.util.find_spec("torch") is None:
+        raise InputError(f"--device {device} needs PyTorch, which is not installed here; leave --device out.")
     device = device if device == "cpu" else pick_device(device)
     return Numpy(dtype, threads or default_threads()) if device == "cpu" else Torch(dtype, device)
 

@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_cluster_checks import DISK, facts, sbatch_said
 from test_layout import FILES
 from test_pipeline import make, ran  # noqa: F401  make is a fixture
 from test_precocity import dense, embedded  # noqa: F401  fixtures, too
 
 import delta
 import script
-from cluster import campus
-from cluster.place import Place
+from cluster import campus, checks, jobs
+from cluster.place import Answer, Place
 from cluster.send import Corpus
 from script import InputError
 
@@ -65,6 +66,32 @@ def test_years_that_cannot_be_are_one_sentence(corpus, flags, complaint):
         campus.requested(corpus, "para10", "", flags)
 
 
+def test_what_can_be_wrong_there_is_told_in_its_own_settings(corpus):
+    request = campus.requested(corpus, "para10", "", [])
+    refused = sbatch_said("allocation failure: Invalid partition name specified", account="", partition="cpu")
+    python = Answer(".venv/bin/python\nimportlib.metadata.PackageNotFoundError: pyarrow\n", 1)
+    given = facts(sbatch=refused, status=1, python=python, disk=Answer(DISK.replace("80931652", "3000000"), 0))
+    found = {finding.text for finding in checks.findings(request, given) if not finding.well}
+    assert len(found) == 2 and any("set --account and --partition in PRECOCITY_SBATCH, or edit" in f for f in found)
+    lacks = "environment: .venv/bin/python lacks numpy or pyarrow or threadpoolctl; run make precocity-cluster"
+    assert lacks in found  # and 2 GB are room enough
+
+
+def test_the_record_of_a_job_is_the_manifest_of_its_last_folder():
+    words = ["python", "-u", "calc_precocity_for_embeddings.py", "-m", "data/metadata.tsv", "-o", "its/own"]
+    for last in (["-o", "output/precocity/para20"], ["--outputfolder=output/precocity/para20"]):
+        command = jobs.read_command("precocity", "\n".join([*words, *last, "--year", "00"]))
+        assert command.record == "output/precocity/para20/manifest.json" and command.words[0] == words[2]
+
+
+def test_what_is_said_of_campus_leads_back_to_it():
+    place = delta.campus_of(delta.parse_args(["status", "--campus", "campus:/data/x"]))
+    gone = "bash: line 1: cd: /data/x: No such file or directory\n"
+    assert "is not there yet; run make precocity-cluster first" in str(place.failure(["a"], gone))
+    assert place.target("logs TRAIN=para20") == "make logs TRAIN=para20 AT=campus"
+    assert Place("delta", "/x").target("wait") == "make wait"
+
+
 @pytest.mark.parametrize("action", ["precocity", "pull-precocity", "status"])
 def test_without_campus_it_says_what_to_set(action, capsys):
     assert delta.main([action, *(["--at-campus"] if action == "status" else [])]) == 2
@@ -97,6 +124,13 @@ sys.exit(calc.main(sys.argv[1:]))"""
     words = ["-m", dense.metadata, "-d", dense.data, "-o", dense.folder / "out", "--exclude-same-author"]
     done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and list((dense.folder / "out").glob("*s_docs.tsv")), done.stderr
+
+
+def test_a_gpu_that_is_asked_for_without_pytorch_is_one_sentence(dense, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if "-packages" not in path])
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert dense.run("--check", "--device", "auto") == 2
+    assert "--device auto needs PyTorch, which is not installed here; leave --device out." in capsys.readouterr().err
 
 
 # ---- and back

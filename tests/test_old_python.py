@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,8 @@ def test_setup_on_a_cluster_says_it_and_goes_on_once_there_is_a_newer_one(old_py
 def test_cluster_targets_use_the_environment_where_there_is_one(settings, expected, tmp_path):
     (tmp_path / "made/bin").mkdir(parents=True)
     (tmp_path / "made/bin/python").touch()
-    for target in ("connect", "sync-delta", "train", "pull-model", "precocity-cluster", "pull-precocity"):
+    targets = re.findall("^([a-z-]+): ##", (ROOT / "slurm/delta.mk").read_text(), re.MULTILINE)
+    assert len(targets) > 12
+    for target in targets:
         words = ["make", "-n", target, "CONFIG=/dev/null", *(word.format(tmp_path) for word in settings)]
         assert run(words).stdout.startswith(f"{expected.format(tmp_path)} delta.py --host"), target
