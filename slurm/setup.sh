@@ -23,9 +23,9 @@ if ! "$PYTHON" oldest_python.py 2> /dev/null; then
   if [ "$light" ]; then touch $mark; fi
 fi
 if [ "$base_model" = --precocity ]; then
-  pins=()
-  if [ -e $mark ]; then pins=(-c constraints.txt); fi
-  "$PYTHON" -m pip install --quiet -r requirements-precocity.txt "${pins[@]}" "${@:2}"
+  shift
+  if [ -e $mark ]; then set -- -c constraints.txt "$@"; fi
+  "$PYTHON" -m pip install --quiet -r requirements-precocity.txt "$@"
   "$PYTHON" -c 'import sys, numpy, pyarrow
 print(f"ready: Python {sys.version.split()[0]}, numpy {numpy.__version__}, pyarrow {pyarrow.__version__}")'
   exit
