@@ -22,15 +22,16 @@ from pathlib import Path
 import corpus
 import script
 from paraphrase import batch, preview, result
+from paraphrase.address import is_openai, server_address
 from paraphrase.asking import Effort, ask
 from paraphrase.corrections import keep_corrections
 from paraphrase.estimate import estimate_lines
 from paraphrase.journal import Journal
-from paraphrase.key import is_openai, warn_of_open_key
+from paraphrase.key import warn_of_open_key
 from paraphrase.plan import Draw, PairTable, Request
 from paraphrase.prices import listed_price
 from paraphrase.prompts import read_prompts
-from paraphrase.server import Server, Stop, server_address
+from paraphrase.server import Server, Stop
 from paraphrase.survey import Survey, survey
 from script import InputError, log
 
@@ -155,7 +156,7 @@ def finish(args, found: Survey, journal: Journal, started: float) -> int:
     facts = result.summary(journal, time.time() - started)
     if lacking.rows:
         log.warning("%d rows lack a paraphrase; those with rejected replies: %s", lacking.rows, args.rejects)
-    if lacking.rows and not (args.accept_rejects and lacking.used_up == lacking.rows):
+    if not lacking.may_stay_so(args.accept_rejects):
         print(
             f"synthetic_data_generator.py: {lacking.rows} rows lack a paraphrase, so {args.output} is not written; "
             f"{result.how_to_go_on(lacking, args.tries, journal)}. Replies so far are kept.",

@@ -10,40 +10,47 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from paraphrase.checks import ACCEPTED
 from paraphrase.entries import entry_of, parameter_note, reply_entry
 from paraphrase.gate import Gate
 from paraphrase.journal import Journal
 from paraphrase.plan import Request
-from paraphrase.prices import cost_of
+from paraphrase.prices import clock, cost_of
 from paraphrase.progress import show_progress
 from paraphrase.prompts import messages
 from paraphrase.server import (
     CUT_OFF,
-    LONGEST_WAIT,
     NO_REPLY,
     TOO_LATE,
+    ErrorInReply,
     Fault,
     Reply,
     Server,
     Stop,
     call_body,
     check_model,
-    client_options,
     fault_of,
+    fault_of_status,
+    http_library,
     no_server,
+    open_client,
     reply_of,
 )
+from paraphrase.waits import LONGEST_WAIT, asked_to_wait
 from script import log
 
 RETRIES = 5  # of a call that met a passing fault; with FIRST_PAUSE doubled each time, that is a quarter of a minute
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
-BARREN = 10  # consecutive rows, besides those under way, without any text: no row's own fault
+BARREN = 10  # replies in a row, besides those under way, that failed alike: no row's own fault
+PROVEN = 10  # times as many where the run has brought paraphrases: one document's rows may all fail, one after another
+UNPROVEN_WAIT = 70  # seconds of refusals (too many requests) before the first reply; a minute's limit is over by then
 DEAD = 3  # consecutive rows without any answer to any attempt: the server is gone
 OVERHEAD_TOKENS = 50  # of a call besides the texts: roles, separators
 
@@ -71,7 +78,9 @@ class Asker:
         self.client, self.journal, self.server, self.effort = client, journal, server, effort
         self.gate = Gate(effort.concurrency, effort.max_cost, journal)
         self.verdicts, self.failures, self.finished = Counter(), Counter(), 0
-        self.barren, self.unanswered, self.proven, self.last_answer = 0, 0, False, time.monotonic()
+        self.unanswered, self.proven, self.last_answer = 0, False, time.monotonic()
+        self.failed_before = set(journal.rejected)  # such rows, often all that is left, say nothing of the server
+        self.alike: tuple[str, list[str]] = ("", [])  # how the last replies failed, all of them alike; their rows
         self.fault: BaseException | None = None
         self.interrupted: signal.Signals | None = None
 
@@ -138,32 +147,29 @@ class Asker:
         """Make one call and journal its reply; return the fault where none came. Stop where all others would fail."""
         import openai
 
-        try:
-            import httpx2 as httpx  # the package's own HTTP library since its version 3
-        except ImportError:
-            import httpx
-
-        started = time.monotonic()
+        started, response = time.monotonic(), None
         try:
             # chat.completions.create would do the same, but takes a third longer to copy and check what is sent.
             async with asyncio.timeout(self.server.timeout):  # the package's own timeout is for each piece of a reply
-                response = await self.client.post("/chat/completions", body=body, cast_to=httpx.Response)
+                response = await self.client.post("/chat/completions", body=body, cast_to=http_library().Response)
             reply = reply_of(response.json(), response.headers.get("x-request-id"), self.server)
+        except ErrorInReply as error:
+            fault = fault_of_status(error.status, error.told, body, self.server)
+            return self.judge(fault._replace(seconds=asked_to_wait(response.headers)), error.status)
         except ValueError:  # a page, or cut off on its way
             return Fault("again", NO_REPLY)
         except TimeoutError:
             return Fault("again", TOO_LATE)
         except openai.APIError as error:
-            return self.judge(error, body)
+            return self.judge(fault_of(error, body, self.server), getattr(error, "status_code", 0))
         self.unanswered, self.proven, self.last_answer = 0, True, time.monotonic()
         self.gate.answered(response.headers, (reply.usage or {}).get("total_tokens", 0))
         await self.journal_reply(request, body, reply, self.last_answer - started)
         return None
 
-    def judge(self, error: Exception, body: dict) -> Fault:
-        """Return what an error means for this row. Stop where every call would meet it."""
-        fault = fault_of(error, body, self.server)
-        if fault.kind == "stop" and getattr(error, "status_code", 0) == 403 and self.proven:
+    def judge(self, fault: Fault, status: int) -> Fault:
+        """Return what a fault means for this row. Stop where every call would meet it."""
+        if fault.kind == "stop" and status == 403 and self.proven:
             return Fault("refused", "refused by the server: HTTP 403")  # the key has served before
         if fault.kind == "stop":
             raise Stop(fault.reason) from None
@@ -188,18 +194,16 @@ class Asker:
         entry = reply_entry(request, body, reply, self.server)
         if self.server.price and entry["cost"] is None:  # the server doesn't say
             entry["cost"] = self.worst_cost(request)
-        self.barren = 0 if entry["text"] else self.barren + 1
         await self.keep(entry | {"seconds": round(seconds, 2)})
 
     async def journal_refusal(self, request: Request, body: dict, fault: Fault) -> None:
         """Journal that the server refuses this row, as a rejected try. It costs nothing."""
-        self.barren += 1
         await self.keep(entry_of(request, fault.reason, body, self.server))
 
     async def keep(self, entry: dict) -> None:
         await self.journal.append(entry)
         self.verdicts[entry["verdict"]] += 1
-        self.check_barren(entry["verdict"])
+        self.compare_faults(entry)
 
     async def leave_out(self, parameter: str) -> None:
         """Continue without a parameter, in this run and later ones, and say so once."""
@@ -209,15 +213,18 @@ class Asker:
             await self.journal.append(parameter_note(parameter, self.server))
 
     def slow_down(self, started: float, fault: Fault, attempt: int) -> None:
-        """Start fewer calls, and later. Stop where nothing has come through for an hour."""
-        if time.monotonic() - self.last_answer > LONGEST_WAIT:
-            raise Stop(f"{self.server.address} has refused every call for an hour (too many requests); try later.")
-        self.gate.too_many(started, max(fault.seconds or 0.0, pause_after(min(attempt, RETRIES))))
+        """Start fewer calls, and later. Stop where nothing has come through for an hour, or from the beginning."""
+        longest = LONGEST_WAIT if self.proven or fault.seconds else UNPROVEN_WAIT
+        if (waited := time.monotonic() - self.last_answer) > longest:
+            told = f"{self.server.address} has refused every call for {clock(waited)} ({fault.reason})"
+            raise Stop(f"{told}; try later, or see what the account's limits are.")
+        seconds = max(fault.seconds or 0.0, pause_after(min(attempt, RETRIES)))
+        self.gate.too_many(started, seconds, f"{self.server.address}, {fault.reason}")
 
     async def pause(self, fault: Fault, attempt: int) -> None:
         """Wait before this row's next attempt; if the server asks for a pause, hold back all other calls, too."""
         if fault.seconds is not None:
-            self.gate.close(fault.seconds)
+            self.gate.close(fault.seconds, f"{self.server.address}, {fault.reason}")
         end = time.monotonic() + pause_after(attempt)
         while not self.gate.stopped and (left := end - time.monotonic()) > 0:
             await self.gate.change(left)
@@ -229,15 +236,30 @@ class Asker:
             raise Stop(f"{self.server.address} answers with a page instead of a completion; check --base-url.")
         if self.unanswered >= DEAD and fault.reason == CUT_OFF:
             raise Stop(no_server(self.server.address))
-        self.barren += 1
         await self.keep(entry_of(request, f"no reply: {fault.reason}", body, self.server))
         return False
 
-    def check_barren(self, reason: str) -> None:
-        if self.barren >= BARREN + self.effort.concurrency:
+    def compare_faults(self, entry: dict) -> None:
+        """Stop where all the last replies failed for one cause, whatever their rows: so would the rest.
+
+        Without any text, that is one cause. With it, a verdict is, but for its numbers, and it takes several rows.
+        """
+        cause = re.sub("[0-9]+", "#", entry["verdict"]) if entry.get("text") else "no text"
+        if entry["verdict"] == ACCEPTED:
+            self.alike = ("", [])
+        elif bytes.fromhex(entry["key"]) not in self.failed_before:
+            rows = [*self.alike[1], entry["key"]] if cause == self.alike[0] else [entry["key"]]
+            self.alike = (cause, rows)
+        count, most = len(self.alike[1]), BARREN + self.effort.concurrency
+        if cause == "no text" and count >= most:
             raise Stop(
-                f"the last {self.barren} calls brought no text ({reason}); try --preview 1, another --model, or, for "
-                "one that thinks first, a larger --max-tokens."
+                f"the last {count} calls brought no text ({entry['verdict']}); try --preview 1, another --model, or, "
+                "for one that thinks first, a larger --max-tokens."
+            )
+        if count >= most * (PROVEN if self.verdicts[ACCEPTED] else 1) and len(set(self.alike[1])) >= BARREN:
+            raise Stop(
+                f"the last {count} replies were all rejected for one reason ({entry['verdict']}); read some in "
+                f"{self.journal.path}, then try another --model, server, or --prompt-set."
             )
 
     def interrupt(self, number: signal.Signals) -> None:
@@ -259,7 +281,7 @@ async def ask(requests: Iterator[Request], total: int, journal: Journal, server:
     """Ask a server for these requests, journaling every reply, with progress."""
     import openai
 
-    async with openai.AsyncOpenAI(**client_options(server.address, server.timeout)) as client:
+    async with open_client(openai.AsyncOpenAI, server) as client:
         asker = Asker(client, journal, server, effort)
         await check_model(client, server)
         loop = asyncio.get_running_loop()

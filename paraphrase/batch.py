@@ -27,7 +27,17 @@ from paraphrase.journal import Journal
 from paraphrase.key import without_key
 from paraphrase.plan import Request
 from paraphrase.prices import BATCH_DISCOUNT, cost_of
-from paraphrase.server import Server, Stop, call_body, client_options, code_of, fault_of, fault_of_status, reply_of
+from paraphrase.server import (
+    ErrorInReply,
+    Server,
+    Stop,
+    call_body,
+    code_of,
+    fault_of,
+    fault_of_status,
+    open_client,
+    reply_of,
+)
 from paraphrase.survey import Survey
 from script import REMEDIES, InputError, log, name_file
 
@@ -46,8 +56,7 @@ def run(action: str, found: Survey, journal: Journal, server: Server) -> int:
     import openai
 
     try:
-        options = client_options(server.address, server.timeout)
-        with openai.OpenAI(**options | {"max_retries": 5}) as client:
+        with open_client(openai.OpenAI, server, retries=5) as client:
             if action == "status":
                 return status(client, journal)
             return (submit if action == "submit" else collect)(client, found, journal, server)
@@ -402,15 +411,17 @@ def orphan(key: str, answer: dict, asked: Server) -> dict | None:
 def judge(answer: dict, step: Request, body: dict, journal: Journal, asked: Server) -> dict | None:
     """Return the journal entry for one line of a batch's files; None where the row is to be asked for again."""
     response = answer.get("response") or {}
-    if response.get("status_code") == 200:
-        try:
-            return reply_entry(step, body, reply_of(response.get("body"), response.get("request_id"), asked), asked)
-        except ValueError:
-            return entry_of(step, "no chat completion", body, asked)
-    error = (response.get("body") or {}).get("error") or answer.get("error") or {}
     if not response:  # never started: batch_expired, batch_cancelled
         return None
-    fault = fault_of_status(response["status_code"], error, body, asked)
+    status, error = response["status_code"], (response.get("body") or {}).get("error") or answer.get("error") or {}
+    if status == 200:
+        try:
+            return reply_entry(step, body, reply_of(response.get("body"), response.get("request_id"), asked), asked)
+        except ErrorInReply as fault:
+            status, error = fault.status, fault.told
+        except ValueError:
+            return entry_of(step, "no chat completion", body, asked)
+    fault = fault_of_status(status, error, body, asked)
     if fault.kind == "parameter" and fault.reason not in journal.refused:
         log.warning("the server refuses the parameter %s; continuing without it", fault.reason)
         journal.write([parameter_note(fault.reason, asked)])

@@ -11,7 +11,10 @@ import unicodedata
 from collections import Counter
 from functools import lru_cache
 
+import regex
+
 from corpus import TO_GENERATE
+from paraphrase.leftovers import texts_in
 from paraphrase.prompts import Prompt
 
 ACCEPTED = "accepted"
@@ -55,21 +58,30 @@ OFFER = re.compile(
     re.IGNORECASE,
 )
 MARKUP = re.compile(r"^\s*(#{1,6} |[-*•] |\(?\d{1,2}[.)] )|\*\*|^```", re.MULTILINE)
-THINKING = re.compile(r"^.*</think>", re.DOTALL)  # some chat templates put the opening tag into the prompt
-SENTENCE_END = re.compile(r"""[.!?…]+["'”’“»«)\]]*\s+|[。！？।॥؟។]\s*""")
+# Why a server says that a reply isn't whole; all else it may say (stop, eos_token, END_TURN …, or nothing) means whole.
+CUT_OFF = re.compile(
+    r"len|max|limit|context|window|filter|safety|sensitiv|recit|block|prohibit|spii|guard|toxic|policy|violat|refus|error"
+    r"|fail|abort|cancel|pause|time_?out|insufficient|(un|not_?)finished|incomplete|tool|function|malformed|language|other",
+    re.IGNORECASE,
+)
+TERMINAL, CLOSERS = r"[\p{Sentence_Terminal}…]", r"""["'\p{Pe}\p{Pf}\p{Pi}]*"""  # of every script
+SENTENCE_END = regex.compile(rf"""[.!?…]+{CLOSERS}\s+|[^\P{{Sentence_Terminal}}.!?]+{CLOSERS}\s*""")
+# Letters of scripts that put no space between words (Chinese, Japanese, Thai, Khmer …), by how Unicode breaks lines.
+UNSPACED = regex.compile(r"[\p{L}&&[\p{lb=ID}\p{lb=CJ}\p{lb=SA}]]", regex.V1)
+BETWEEN_WORDS = regex.compile(r"[\s[\p{lb=BA}&&\p{Po}]]+", regex.V1)  # spaces, or Tibetan's tsheg
+LETTERS_A_WORD = 2  # of such a script, roughly
 OPENERS = "\"'“‘„«»([¿¡—– "
 NO_END = re.compile(
     r"\W*(Mr|Mrs|Ms|Messrs|Mme|Mlle|Dr|St|Prof|Rev|Gen|Lieut|Lt|Maj|Col|Capt|Sgt|Hon|Gov|Sen|Esq|Jr|Sr|Bros|Co|Inc|Wm|Thos"
     r"|Chas|Geo|Jas|Nos?|[Vv]ols?|[Ff]igs?|[Cc]hs?|[Cc]hap|[Ee]ds?|pp?|ca|[Cc]f|vs|viz|etc|e\.g|i\.e|Jan|Feb|Mar|Apr|Aug"
     r"|Sept?|Oct|Nov|Dec|([A-Z]\.)*[A-Z])"
 )
-LAST = re.compile(r"""[.!?…。！？।॥؟។—–]["'”’“»«)\]]*([\[(]?\d{1,3}[\])]?|[¹²³⁰⁴-⁹]+)?$""")
+LAST = regex.compile(rf"""(?:{TERMINAL}|[—–]){CLOSERS}([\[(]?\d{{1,3}}[\])]?|[¹²³⁰⁴-⁹]+)?$""")
 
 
-def clean(reply: str) -> str:
-    """Return a reply as one line, without a reasoning model's thoughts or quotation marks around the whole."""
-    writable = reply.replace("\0", "").encode("utf-8", "replace").decode()  # JSON may hold half a surrogate pair
-    text = " ".join(THINKING.sub(" ", writable).split())
+def clean(reply: str, source: str = "") -> str:
+    """Return a reply as one line, without thoughts, a chat template's tokens or quotation marks around the whole."""
+    text = " ".join(" ".join(texts_in(reply, source)).split())
     if len(text) > 2 and text[0] + text[-1] in ('""', "“”") and not set(text[1:-1]) & set('"“”'):
         text = text[1:-1]
     return text
@@ -81,12 +93,12 @@ def verdict_on(reply: str, finish_reason: str | None, source: str, prompt: Promp
     Args:
         tokens: of the call in all, by the server's count; 0 where it told none.
     """
-    text = clean(reply)
+    text = clean(reply, source)
     plain = text.replace("’", "'")
-    if finish_reason not in ("stop", None):
+    if CUT_OFF.search(str(finish_reason or "")):
         return f"finish reason {finish_reason}"
     if not text or text == TO_GENERATE:
-        return "empty"
+        return "empty" if text or not reply.strip("\0 \n") else "thoughts instead of a paraphrase"
     if tokens in WINDOWS:
         return f"ends with the server's window of {tokens} tokens"
     return (
@@ -114,9 +126,10 @@ def fault_of_address(text: str, source: str) -> str | None:
 
 def fault_of_form(reply: str, text: str, source: str, prompt: Prompt) -> str | None:
     """Return what is wrong with how a reply is put: thoughts, a list, the prompt itself; or None."""
-    if "<think>" in text:
-        return "thoughts instead of a paraphrase"
-    if MARKUP.search(THINKING.sub("", reply)) and not MARKUP.search(source):
+    told = texts_in(reply, source)
+    if len(told) > 1:
+        return "tokens of a chat template or tags in its text"
+    if MARKUP.search(told[0]) and not MARKUP.search(source):
         return "a list or Markdown"
     if shares_run(bare_words(text), bare_words(prompt.system), ECHO):
         return "repeats the prompt"
@@ -138,7 +151,7 @@ def fault_of_copying(text: str, source: str, prompt: Prompt) -> str | None:
 
 def fault_of_length(text: str, source: str, prompt: Prompt) -> str | None:
     """Return whether a reply is too long, too short, of too many or few sentences, or cut off; or None."""
-    words, source_words = len(text.split()), len(source.split())
+    words, source_words = count_words(text), count_words(source)
     if source_words <= SHORT_SOURCE and not prompt.may_copy:
         return None
     least, most = prompt.length
@@ -146,6 +159,8 @@ def fault_of_length(text: str, source: str, prompt: Prompt) -> str | None:
         return "not shorter than the source"
     if not least * source_words <= words <= most * source_words:
         return f"not {least:g} to {most:g} times as long as the source"
+    if not ends_sentences(text + source):
+        return None
     if not LAST.search(text):
         return "no end of a sentence at its end"
     if prompt.sentences is not None:
@@ -182,6 +197,18 @@ def shares_run(words: tuple[str, ...], others: tuple[str, ...], length: int) -> 
     if not any(stand(start, half) for start in range(0, len(words) - half + 1, half)):
         return False
     return any(stand(start, length) for start in range(len(words) - length + 1))
+
+
+def count_words(text: str) -> int:
+    """Return the number of words; where a script puts no space between them, of every two letters."""
+    letters = len(UNSPACED.findall(text))
+    return len(BETWEEN_WORDS.sub(" ", UNSPACED.sub("", text)).split()) + letters // LETTERS_A_WORD
+
+
+def ends_sentences(text: str) -> bool:
+    """Tell whether a text marks where its sentences end. Thai does not; its full stops belong to abbreviations."""
+    marks = set(regex.findall(TERMINAL, text))
+    return bool(marks - set(".!?") if len(UNSPACED.findall(text)) > len(text) / 2 else marks)
 
 
 def count_sentences(text: str) -> int:

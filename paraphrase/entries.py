@@ -38,7 +38,7 @@ def reply_entry(request: Request, body: dict, reply: Reply, server: Server) -> d
         "usage": reply.usage,
         "cost": cost_of_reply(usage, server),
         "request_id": reply.request_id,
-        "text": clean(reply.text),
+        "text": clean(reply.text, request.source),
     }
 
 

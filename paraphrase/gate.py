@@ -6,11 +6,14 @@ In: the worst cost of a call that wants to start, and the headers of every answe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 
 from paraphrase.journal import Journal
-from paraphrase.server import LONGEST_WAIT, Stop, seconds_of
+from paraphrase.server import Stop
+from paraphrase.waits import LONGEST_WAIT, limits_in
+from script import log
+
+SILENT = 10  # seconds that a run may wait without saying so
 
 
 class Gate:
@@ -69,16 +72,20 @@ class Gate:
                 waiter.set_result(None)
         self.waiting.clear()
 
-    def close(self, seconds: float) -> None:
+    def close(self, seconds: float, reason: str) -> None:
         """Let no call start for this many seconds, at most an hour; then a server can say again what it wants."""
-        self.closed_until = max(self.closed_until, time.monotonic() + min(seconds, LONGEST_WAIT))
+        until = time.monotonic() + min(seconds, LONGEST_WAIT)
+        if until - max(self.closed_until, time.monotonic()) > SILENT:
+            clock = time.strftime("%H:%M:%S", time.localtime(time.time() + until - time.monotonic()))
+            log.warning("waiting until %s: %s", clock, reason)
+        self.closed_until = max(self.closed_until, until)
 
-    def too_many(self, started: float, seconds: float) -> None:
+    def too_many(self, started: float, seconds: float, reason: str) -> None:
         """Halve the number of calls at once, though only once for calls that were under way together; pause."""
         if started > self.last_cut:
             self.last_cut = time.monotonic()
             self.allowed = max(1.0, min(self.allowed, self.under_way) / 2)
-        self.close(seconds)
+        self.close(seconds, reason)
 
     def answered(self, headers, tokens: int) -> None:
         """Let slowly more through, but no more than the server's headers say is left.
@@ -87,11 +94,10 @@ class Gate:
             tokens: used by a call.
         """
         self.allowed = min(self.most, self.allowed + 1 / self.allowed)
-        for kind, need in (("requests", 1), ("tokens", max(1, tokens))):
-            told = [headers.get(f"x-ratelimit-{what}-{kind}") for what in ("remaining", "limit", "reset")]
-            with contextlib.suppress(TypeError, ValueError):
-                remaining, limit, reset = float(told[0]), float(told[1]), seconds_of(told[2])
-                if limit > 0 <= remaining < limit:
-                    self.allowed = max(1.0, min(self.allowed, self.under_way + remaining / need))
-                    if remaining < need:  # refilled evenly: the time until it is enough for a call
-                        self.close((need - remaining) * reset / (limit - remaining))
+        for told in limits_in(headers):
+            need = max(1, tokens) if told.of_tokens else 1
+            if told.remaining < told.limit and told.seconds is not None:
+                self.allowed = max(1.0, min(self.allowed, self.under_way + told.remaining / need))
+                if told.remaining < need:  # refilled evenly: the time until it is enough for a call
+                    share = (need - told.remaining) / (told.limit - told.remaining)
+                    self.close(share * told.seconds, "the server's limit of calls or tokens is used up")

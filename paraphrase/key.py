@@ -6,19 +6,16 @@ the key, which some servers echo in an error's code, a model's name, or anywhere
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from paraphrase.address import is_loopback, is_openai
 from script import InputError, log, regular_file
 
 CREDENTIALS = "credentials.txt"  # the original's: organization, then key, a line each
 SHORTEST, LONGEST_WORD = 8, 20  # characters; "EMPTY" or a word stands for no key, and may occur in a paraphrase
-
-
-def is_openai(address: str) -> bool:
-    return (urlsplit(address).hostname or "").endswith("api.openai.com")  # eu.api.openai.com too
 
 
 def find_key(address: str) -> tuple[str | None, str]:
@@ -31,14 +28,17 @@ def find_key(address: str) -> tuple[str | None, str]:
     """
     key, organization = os.environ.get("OPENAI_API_KEY", "").strip(), None
     if not key and is_openai(address) and Path(CREDENTIALS).exists():
-        lines = regular_file(CREDENTIALS).read_text(encoding="utf-8").split()
+        lines = regular_file(CREDENTIALS).read_text(encoding="utf-8-sig", errors="replace").split()
         if len(lines) != 2:
             raise InputError(f"{CREDENTIALS} must hold two lines, organization and key; or set OPENAI_API_KEY.")
         organization, key = lines
     if not key and is_openai(address):
         raise InputError("no key: set OPENAI_API_KEY, or name a server of your own with --base-url.")
-    if not key.isascii():
-        raise InputError("OPENAI_API_KEY contains characters that are not ASCII; paste the key itself.")
+    sent = {CREDENTIALS if organization else "OPENAI_API_KEY": f"{organization or ''}{key}"}
+    sent |= {name: os.environ.get(name, "") for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")}
+    for name, value in sent.items():
+        if not re.fullmatch(r"[!-~]*", value):  # as a header takes it
+            raise InputError(f"{name} must be the key or id alone: one line, without spaces, all in ASCII characters.")
     return organization, key
 
 
@@ -65,10 +65,3 @@ def warn_of_open_key(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme == "http" and not is_loopback(parts.hostname or "") and find_key(address)[1]:
         log.warning("the key goes to %s unencrypted; use https, or an SSH tunnel to 127.0.0.1", address)
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

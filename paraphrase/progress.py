@@ -17,7 +17,7 @@ async def show_progress(asker, total: int) -> None:
     """Show the progress until cancelled.
 
     Args:
-        asker: has journal, finished (rows), verdicts (of replies, counted).
+        asker: has journal, finished (rows), verdicts (of replies, counted), failures (of calls, counted).
         total: of rows.
     """
     begun = time.monotonic()
@@ -44,9 +44,10 @@ def progress_text(asker, total: int, begun: float) -> str:
     rejected = {reason: count for reason, count in asker.verdicts.most_common() if reason != ACCEPTED}
     reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
     tokens = journal.totals["prompt_tokens"] + journal.totals["completion_tokens"]
+    failed = "".join(f", {count} × {what}" for what, count in asker.failures.items())
     left = clock((time.monotonic() - begun) / done * (total - done)) if done else "?"
     return (
         f"{done} of {total} rows, {left} left, {money(journal.cost, journal.unpriced)}, {tokens:,} tokens, "
         f"{asker.verdicts[ACCEPTED]} replies accepted, {sum(rejected.values())} rejected"
-        f"{f' ({reasons})' if reasons else ''}"
+        f"{f' ({reasons})' if reasons else ''}{failed}"
     )

@@ -28,6 +28,11 @@ class Lacking(NamedTuple):
     rows: int
     used_up: int  # of them have no tries left
     rejects: list[tuple]  # number from 1, paperId, category, cell, reasons of those with rejected replies
+    flagged: int  # rows of the table that should have a paraphrase
+
+    def may_stay_so(self, accept_rejects: str | None) -> bool:
+        """Tell whether the table may be written: no row lacks its paraphrase, or some do and have no tries left."""
+        return self.rows == 0 or bool(accept_rejects and self.used_up == self.rows < self.flagged)
 
 
 def lacking_rows(found: Survey, journal: Journal) -> Lacking:
@@ -42,7 +47,7 @@ def lacking_rows(found: Survey, journal: Journal) -> Lacking:
         reasons = journal.reasons(step)
         if reasons:
             rejects.append((request.row + 1, row["paperId"], row["category"], request.cell, "; ".join(reasons)))
-    return Lacking(rows, used_up, rejects)
+    return Lacking(rows, used_up, rejects, found.counts["flagged"])
 
 
 def write_rejects(path: Path, rejects: list[tuple]) -> None:
@@ -127,6 +132,8 @@ def how_to_go_on(lacking: Lacking, tries: int, journal: Journal) -> str:
     waiting = sum(one.get("requests", 0) for one in journal.open_batches())
     if waiting:
         return f"{waiting} are in a batch: --batch status shows how far it is, --batch collect fetches it"
+    if lacking.used_up == lacking.rows == lacking.flagged:
+        return f"not one reply of --tries {tries} a row could serve: try another --model, server, or --prompt-set"
     if lacking.used_up == lacking.rows:
         return (
             f"all have used up --tries {tries}: raise it, or finish without them with --accept-rejects drop or "

@@ -6,22 +6,19 @@ of a call, a Reply, or a Fault that says whether to stop, try again, slow down o
 
 from __future__ import annotations
 
-import contextlib
-import email.utils
-import os
+import asyncio
 import re
-import time
 from dataclasses import dataclass
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-from paraphrase.key import find_key, is_openai, without_key
+from paraphrase.address import is_openai, proxy_for
+from paraphrase.key import find_key, without_key
+from paraphrase.leftovers import THOUGHT, kind_of
 from paraphrase.plan import Request
 from paraphrase.prices import Price
 from paraphrase.prompts import messages
+from paraphrase.waits import asked_to_wait
 from script import InputError, log
-
-OPENAI = "https://api.openai.com/v1"
 
 CUT_OFF, NO_REPLY, TOO_LATE = "connection broken", "a page or half a reply", "no answer in time"
 NOT_TAKEN = re.compile(
@@ -30,9 +27,15 @@ NOT_TAKEN = re.compile(
 )
 CODE = re.compile(r"[\w.:-]{1,60}")
 TOO_LONG = re.compile(r"too (large|long)|context (length|window)|maximum context", re.IGNORECASE)
-LONGEST_WAIT = 3600  # seconds that a server may ask us to wait, or refuse every call as too many
-LONGEST_BELIEVED = 7 * 86400  # seconds; a wish for more is a slip, and the run waits as if there were none
-MOMENT = 1_000_000_000  # seconds since 1970, in 2001: a number above it is a moment, no duration
+LONGEST_LOOK = 60  # seconds for the list of models, which a run can do without
+# What an error without an HTTP status is, by the words in its code, its type, or else its message.
+STATUSES = {
+    402: re.compile(r"quota|credit|balance|billing|payment", re.IGNORECASE),
+    429: re.compile(r"rate.?limit|too.?many|throttl|exhausted|overload|capacity|busy", re.IGNORECASE),
+    401: re.compile(r"unauthori[sz]ed|authentication|(invalid|incorrect|missing).?(api.?)?key", re.IGNORECASE),
+    404: re.compile(r"model.{0,80}not.?(found|exist)", re.IGNORECASE),
+    500: re.compile(r"server|internal|unavailable|time.?out|loading|upstream|provider|connection", re.IGNORECASE),
+}
 QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 
 
@@ -58,21 +61,41 @@ class Server:
         return is_openai(self.address)
 
 
-def server_address(asked: str | None) -> str:
-    """Return --base-url, OPENAI_BASE_URL or OpenAI's own address. InputError where it holds a password or query."""
-    address = asked or os.environ.get("OPENAI_BASE_URL") or OPENAI
-    parts = urlsplit(address)
-    if "@" in parts.netloc or parts.query:
-        raise InputError(f"the address of {parts.hostname} holds a name or key; put the key into OPENAI_API_KEY.")
-    return address
-
-
 def client_options(address: str, timeout: float) -> dict:
     """Return what opens a client: address, key and organization. InputError as in find_key."""
     organization, key = find_key(address)
     # Faults are judged below; the package would try five more times for an account without money.
     options = {"api_key": key or "none", "max_retries": 0, "timeout": timeout, "organization": organization}
     return options | {"base_url": address}
+
+
+def open_client(kind, server: Server, retries: int = 0):
+    """Return a client of one of the openai package's kinds. InputError where address, key or proxy can't be used."""
+    import openai
+
+    httpx = http_library()
+    options, proxy = client_options(server.address, server.timeout), proxy_for(server.address)
+    http = openai.DefaultAsyncHttpxClient if kind is openai.AsyncOpenAI else openai.DefaultHttpxClient
+    try:
+        # The library would take proxies from the environment for this machine, too, and stumble over odd entries.
+        called = http(proxy=proxy and proxy.address, trust_env=False, verify=httpx.create_ssl_context())
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        remedy = " or install the package socksio" if isinstance(error, ImportError) else ""
+        raise InputError(
+            f"the proxy that {proxy.variable} names can't be used; correct it{remedy}, or put the server into NO_PROXY."
+            if proxy
+            else f"the environment's certificates can't be used: {error}"
+        ) from None
+    return kind(**options | {"max_retries": retries}, http_client=called)
+
+
+def http_library():
+    """Return the openai package's HTTP library."""
+    try:
+        import httpx2 as httpx  # since its version 3
+    except ImportError:
+        import httpx
+    return httpx
 
 
 async def check_model(client, server: Server) -> None:
@@ -83,11 +106,12 @@ async def check_model(client, server: Server) -> None:
     import openai
 
     try:
-        listed = await client.with_options(max_retries=2, timeout=20).models.list()
+        async with asyncio.timeout(LONGEST_LOOK):
+            listed = await client.with_options(max_retries=2, timeout=20).models.list()
         found = {item.id: item for item in listed.data or ()}.get(server.model)
     except openai.AuthenticationError as error:
         raise Stop(fault_of(error, {}, server).reason) from None
-    except (openai.APITimeoutError, openai.APIStatusError):
+    except (TimeoutError, openai.APITimeoutError, openai.APIStatusError):
         return
     except openai.APIConnectionError:
         raise Stop(no_server(server.address)) from None
@@ -99,7 +123,9 @@ async def check_model(client, server: Server) -> None:
 
 
 def no_server(address: str) -> str:
-    return f"no server answers at {address}; start it, or check --base-url and the network."
+    proxy = proxy_for(address)
+    way = f" through the proxy that {proxy.variable} names" if proxy else ""
+    return f"no server answers at {address}{way}; start it, or check --base-url and the network."
 
 
 # ---------------------------------------------------------------- a call and its reply
@@ -122,6 +148,23 @@ def call_body(request: Request, seed: int, server: Server, refused: set[str]) ->
     return body | {name: value for name, value in wanted.items() if name not in refused}
 
 
+class ErrorInReply(ValueError):
+    """An error object that came with HTTP 200.
+
+    Attributes:
+        status: the HTTP status that the error should have had.
+        told: code, type, param and message, as far as the server tells.
+    """
+
+    def __init__(self, error):
+        self.told = error if isinstance(error, dict) else {"message": str(error)}
+        code, kind, status, message = (str(self.told.get(name)) for name in ("code", "type", "status", "message"))
+        known = next((int(number) for number in (code, status) if re.fullmatch("[45][0-9][0-9]", number)), None)
+        for words in (f"{code} {kind} {status}", message):  # the message last: it may quote the passage
+            known = known or next((number for number, form in STATUSES.items() if form.search(words)), None)
+        self.status = known or 400
+
+
 class Reply(NamedTuple):
     """What matters in a chat completion."""
 
@@ -134,15 +177,22 @@ class Reply(NamedTuple):
 
 
 def reply_of(body, request_id: str | None, server: Server) -> Reply:
-    """Read a completion's JSON, even if fields are missing. ValueError where it is no completion at all."""
+    """Read a completion's JSON, even if fields are missing.
+
+    Raises:
+        ErrorInReply: it says that the call failed. ValueError: it is no completion at all.
+    """
     body, request_id = without_key([body, request_id], server.address)
+    if dict_of(body).get("error"):
+        raise ErrorInReply(body["error"])
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
         raise ValueError("no chat completion")
     choice = dict_of(body["choices"][0] if body["choices"] else None)
     message, usage = dict_of(choice.get("message")), dict_of(body.get("usage"))
     content = message.get("content")
     if isinstance(content, list):  # in parts
-        content = "".join(str(dict_of(part).get("text") or "") for part in content)
+        parts = [part if isinstance(part, dict) else {"text": part} for part in content]
+        content = "".join(str(part.get("text") or "") for part in parts if kind_of(str(part.get("type"))) != THOUGHT)
     tokens = {name: n for name in ("prompt_tokens", "completion_tokens") if isinstance(n := usage.get(name), int)}
     whole = {**usage, **tokens, "total_tokens": sum(tokens.values())} if len(tokens) == 2 else None
     text = content if isinstance(content, str) else ""
@@ -189,7 +239,7 @@ def fault_of_status(status: int, told: dict, body: dict, server: Server) -> Faul
         return Fault("stop", f"{server.address} refuses the key (HTTP {status}); set OPENAI_API_KEY to a valid one.")
     if status == 404 or "model_not_found" in codes:
         missing = f"{server.address} has no model {server.model!r} (HTTP {status})"
-        return Fault("stop", f"{missing}; name one with --model, or check --base-url.")
+        return Fault("stop", f"{missing}; name one with --model, or check --base-url, which mostly ends with /v1.")
     if status == 429:
         return Fault("slow", "too many requests")
     if status in (408, 409, 425) or status >= 500:
@@ -217,32 +267,3 @@ def refused_parameter(told: dict, body: dict) -> str | None:
     # Servers other than OpenAI's name it in the message alone.
     named = [name for name in dispensable if re.search(rf"\b{name}\b", message)]
     return named[0] if len(named) == 1 and not param else None
-
-
-def asked_to_wait(headers) -> float | None:
-    """Return the seconds that Retry-After gives, in any of its forms; None where it gives none to be believed.
-
-    The forms: milliseconds in a header of their own, seconds, a date, and, against the standard, seconds since 1970.
-    """
-    told = headers.get("retry-after") or ""
-    seconds = plain_number(headers.get("retry-after-ms") or "")
-    seconds = plain_number(told) if seconds is None else seconds / 1000
-    if seconds is None:
-        with contextlib.suppress(ValueError, OverflowError):
-            seconds = email.utils.parsedate_to_datetime(told).timestamp()
-    if seconds is not None and seconds > MOMENT:
-        seconds = max(0.0, seconds - time.time())
-    return seconds if seconds is None or seconds <= LONGEST_BELIEVED else None
-
-
-def plain_number(text: str) -> float | None:
-    """Return the number that a header gives in plain digits; None for anything else: nan, inf, -5, 1e9."""
-    return float(text) if re.fullmatch(r"[0-9]{1,15}(\.[0-9]*)?", text.strip()) else None
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds of a duration as OpenAI's headers write it: 6m0s, 1.5s, 120ms, or a plain number."""
-    if (seconds := plain_number(text)) is not None:
-        return seconds
-    units = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|h|m|s)", text))

@@ -22,7 +22,7 @@ import script
 from paraphrase import asking
 from paraphrase.gate import Gate
 from paraphrase.key import warn_of_open_key
-from paraphrase.server import asked_to_wait
+from paraphrase.waits import asked_to_wait
 
 
 @pytest.fixture(autouse=True)
@@ -392,7 +392,7 @@ def echo(request, *_):
 
 ECHOES = {
     "a reply": echo,
-    "why a reply ended": lambda request: Answer(200, completion(request, shorten(request), f"stop {KEY}")),
+    "why a reply ended": lambda request: Answer(200, completion(request, shorten(request), f"length {KEY}")),
     "a code": lambda request: (400, refusal(f"key {KEY}", code=f"bad_{KEY}", type=KEY, param=KEY)),
     "a code that is a sentence": lambda request: (400, refusal("no", code=f"the key {KEY} and {source(request)}")),
     "a code that is an object": lambda request: (400, refusal("no", code={"key": KEY}, param=[KEY], type=[])),
