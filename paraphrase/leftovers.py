@@ -20,13 +20,14 @@ MARK = re.compile(
     r"<[|｜][^<>\n]{1,60}>|<[^\s<>|｜][^<>\n]{0,60}[|｜]>"  # <|im_end|>, <|channel>, <channel|>
     r"|<{1,2}/?[^\W\d][\w.:/-]{0,40}(?: [^<>\n]*=[^<>\n]*)?>{1,2}|<0x[0-9A-F]{2}>"  # <think>, </s>, <<SYS>>
     r"|\[[|｜][^\[\]\n]{1,40}[|｜]\]|\[/?g?[A-Z_]{3,30}\]|◁[^◁▷\n]{1,40}▷"  # [|endofturn|], [/INST], [THINK], ◁/think▷
-    r"|(?im:^[ \t]*(?:user|human|assistant|chatbot|ai|system)[ \t]*:)"  # a turn in plain words
+    r"|(?im:^[ \t]*(?:user|human|assistant|chatbot|ai|system|(?:final )?answer)[ \t]*:)"  # in plain words
     r"|assistant(?:final|analysis|commentary)(?=[^\W\d_a-z])"  # <|start|>assistant<|channel|>final, without its tokens
 )
 CLOSING = re.compile(r"[<\[◁]{1,2}[|｜]?/|<[^|｜].*[|｜]>$|.*(?:\b|_)end(?:\b|_)")
 # How a stretch begins that says whose it is: "assistant" on a line of its own, "Answer:", "analysisThe passage …".
 LEAD = re.compile(
-    rf"\s*(?:(?i:(?P<line>{NAME})(?: to=[^\n]*)?\s*(?:\n|$|:|\.\.\.|…))|(?P<glued>{NAME}) *(?=[^\W\d_a-z]|[\"“]))"
+    rf"\s*(?:(?i:(?:final +)?(?P<line>{NAME})(?: to=[^\n]*)?\s*(?:\n|$|:|\.\.\.|…))"
+    rf"|(?P<glued>{NAME}) *(?=[^\W\d_a-z]|[\"“]))"
 )
 
 
@@ -55,7 +56,10 @@ def texts_in(reply: str, source: str = "") -> list[str]:
 
 def whose_words(text: str, whose: str, known: str) -> tuple[str, str]:
     """Return whose a stretch is, by the word it begins with or else by what came before; and it without that word."""
-    while (lead := LEAD.match(text)) and not known.startswith(lead[0].strip().lower()):
+    while lead := LEAD.match(text):
+        word = lead[0].strip().lower()
+        if known.startswith(word) or (":" in word and word in known):
+            break
         whose, text = kind_of(lead["line"] or lead["glued"]), text[lead.end() :]
     return whose, text
 
