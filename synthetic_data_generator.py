@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import re
 import sys
 import time
@@ -20,6 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import corpus
+import lock
 import script
 from paraphrase import batch, preview, result
 from paraphrase.address import is_openai, server_address
@@ -180,10 +182,14 @@ def main(argv: list[str] | None = None) -> int:
     server, effort = server_of(args), Effort(args.concurrency, args.tries, args.limit, args.max_cost)
     draw = Draw(args.seed, args.prompt_set, read_prompts(args.prompts, args.prompt_set))
     check_paths(args)
-    with Journal(Path(f"{args.output}.journal.jsonl"), args.model, args.base_url, read_only=args.dry_run) as journal:
+    output = Path(args.output)
+    with (
+        contextlib.nullcontext() if args.dry_run else lock.alone_in(output.parent, output.name),
+        Journal(Path(f"{output}.journal.jsonl"), args.model, args.base_url, read_only=args.dry_run) as journal,
+    ):
         pairs = PairTable(args.datasource, draw, journal if journal.end else None)
         if not args.dry_run and args.batch != "status":
-            keep_corrections(Path(args.output), pairs, journal)
+            keep_corrections(output, pairs, journal)
         found = survey(pairs, journal, effort, sample=args.preview or 0)
         if args.dry_run:
             print("\n".join(estimate_lines(found, journal, server)))

@@ -9,8 +9,6 @@ some 200 bytes each.
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
 import json
 import os
 from collections import Counter
@@ -20,15 +18,14 @@ from pathlib import Path
 
 from paraphrase.checks import ACCEPTED
 from paraphrase.plan import Request, following
-from script import InputError, log, name_file, regular_file
+from script import InputError, name_file, regular_file
 
 RESERVE = 2**20  # bytes; when the disk is full they make room for the replies still under way, 64 of 8 KiB and more
 BY_HAND = "corrected by hand"  # stands for the model of such a paraphrase
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Journal:
-    """The journal of one output; a context manager that holds its lock.
+    """The journal of one output; a context manager. Two runs must not write one journal: lock.py sees to that.
 
     Attributes:
         accepted: key of a request → where the line of its accepted reply begins.
@@ -66,7 +63,6 @@ class Journal:
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            self.take_lock()
         self.read()
         if self.file is not None:
             os.ftruncate(self.file, self.end)  # a line torn by a crash while it was written
@@ -80,7 +76,7 @@ class Journal:
     def __exit__(self, *_) -> None:
         if self.file is not None:
             self.reserve.unlink(missing_ok=True)
-            os.close(self.file)  # gives the lock back
+            os.close(self.file)
 
     def make_reserve(self) -> None:
         try:
@@ -88,18 +84,6 @@ class Journal:
         except OSError as error:
             self.reserve.unlink(missing_ok=True)
             raise InputError(f"{self.reserve}: {error.strerror}; make room, then run again.") from None
-
-    def take_lock(self) -> None:
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{self.path} is in use by another run; wait until it ends, or choose another -o."
-            ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            log.warning("this file system does not support locks; do not start a second run on %s", self.path)
 
     # ---- reading
 

@@ -12,6 +12,7 @@ import pytest
 from openai_server import completion, refusal, shorten
 
 import corpus
+import lock
 import script
 import synthetic_data_generator as generator
 from paraphrase import asking, progress
@@ -142,13 +143,12 @@ def test_a_damaged_journal_is_never_passed_over(table, server, capsys):
     assert "journal.jsonl, line 2: not a journal entry" in capsys.readouterr().err
 
 
-def test_two_runs_on_one_output_are_refused(table, server, capsys):
-    with open(table.parent / "paraphrased.tsv.journal.jsonl", "ab") as held:
-        import fcntl
-
-        fcntl.flock(held, fcntl.LOCK_EX)
+def test_two_runs_on_one_output_are_refused_and_on_two_are_not(table, server, capsys):
+    with lock.alone_in(table.parent, "paraphrased.tsv"):
         assert run(table, server) == (2, None)
-    assert "is in use by another run" in capsys.readouterr().err and not server.requests
+        assert "is in use by process" in capsys.readouterr().err and not server.requests
+        assert generator.main(["-d", str(table), "-o", str(table.parent / "other.tsv"), "--base-url", server.url]) == 0
+    assert run(table, server)[0] == 0 and not list(table.parent.glob(".*"))
 
 
 # ---- replies that can't serve

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from openai_server import shorten
 
 import calc_precocity_for_embeddings as precocity
 import corpus
@@ -281,11 +282,11 @@ def test_numbers_and_other_texts_stay(value):
 
 
 def test_rejects_are_a_table_for_people_and_paraphrases_are_not(tmp_path, server):
-    rows = [("=1+1", 1900, f"=passage {'word ' * 40}", "generate", "single-synthetic")]
+    rows = [(name, 1900, f"={name} {'word ' * 40}", "generate", "single-synthetic") for name in ("=1+1", "good")]
     pairs, output = tmp_path / "pairs.tsv", tmp_path / "out.tsv"
     corpus.write_pairs(pairs, [dict(zip(corpus.PAIR_COLUMNS, row)) for row in rows])
     command = ["-d", str(pairs), "-o", str(output), "--base-url", server.url, "--model", "m", "--tries", "1"]
-    server.reply = lambda request: "Sure! Here it is."
+    server.reply = lambda request: shorten(request) if "good" in str(request) else "Sure! Here it is."
     assert generator.main(command) == 1
     assert (tmp_path / "out.tsv.rejects.tsv").read_text().splitlines()[1].startswith("1\t'=1+1\tsingle-synthetic\t")
     assert generator.main([*command, "--accept-rejects", "keep-original"]) == 0
