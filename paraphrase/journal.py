@@ -167,6 +167,10 @@ class Journal:
         """Tell whether there are replies to a key: an accepted one, or rejected ones of this run's model."""
         return bytes.fromhex(key) in self.accepted or bytes.fromhex(key) in self.rejected or key in self.coming
 
+    def knows(self, identity: str) -> bool:
+        """Tell whether anything is known of a row itself: a correction, or the year that it was asked for with."""
+        return bytes.fromhex(identity) in self.corrected or identity in self.years
+
     def reasons(self, request: Request) -> list[str]:
         """Return why this model's replies to a request were rejected, in all runs."""
         return self.rejected.get(bytes.fromhex(request.key), [])

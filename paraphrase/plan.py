@@ -23,7 +23,8 @@ from paraphrase.prompts import Prompt, to_draw, wording
 from script import InputError, regular_file
 
 FLAGGED = ("single-synthetic", "synthetic-pair")
-IDENTIFYING = ("paperId", "category", "anchor", "positive")  # not the year: a date that was wrong changes no text
+TEXTS = ("category", "anchor", "positive")  # neither year nor paperId: one that was wrong changes no text
+EARLIER = ("paperId", *TEXTS)  # what versions before December 2026 knew a row by
 TEMPERATURES = (0.5, 0.7)  # drawn uniformly for each row
 
 
@@ -82,7 +83,7 @@ class Draw:
         temperature = round(dice.uniform(*TEMPERATURES), 2)
         key = digest_of(told, wording(prompt), temperature)
         second = self.prompts[prompt.then] if prompt.then else None
-        row_alone = digest_of(place.rows, *identifying(row))[:32]
+        row_alone = digest_of(place.pairs, *cells_of(row, TEXTS))[:32]
         return Request(key, place.number, "", "", prompt, temperature, dice.randrange(2**31), second, row_alone)
 
 
@@ -109,8 +110,8 @@ def check_word(row: dict[str, str], number: int) -> None:
         )
 
 
-def identifying(row: dict[str, str]) -> list[str]:
-    return [row[name] for name in IDENTIFYING]
+def cells_of(row: dict[str, str], names: tuple[str, ...]) -> list[str]:
+    return [row[name] for name in names]
 
 
 def digest_of(*parts) -> str:
@@ -131,11 +132,12 @@ class Place(NamedTuple):
     offset: int  # in bytes; 0 for the first row, which is read with the header
     number: int  # from 0
     rows: int = 1  # how often the same row stood there up to here, whatever its year …
-    texts: int = 1  # … and the same source; each one is asked for
+    texts: int = 1  # … and the same source; each one is asked for …
+    pairs: int = 1  # … and the same texts, whatever their document
 
 
 class Places:
-    """Places in order, at 32 bytes each."""
+    """Places in order, at 40 bytes each."""
 
     def __init__(self, places: Iterable[Place] = ()):
         self.numbers = array("Q")
@@ -150,7 +152,7 @@ class Places:
 
     def __iter__(self) -> Iterator[Place]:
         numbers = iter(self.numbers)
-        return map(Place, numbers, numbers, numbers, numbers)
+        return map(Place, *[numbers] * len(Place._fields))
 
 
 class Lines:
@@ -173,6 +175,8 @@ class Answered(Protocol):
     years: dict[str, str]  # identity of a row → year
 
     def holds(self, key: str) -> bool: ...
+
+    def knows(self, identity: str) -> bool: ...
 
 
 class PairTable:
@@ -223,7 +227,8 @@ class PairTable:
                     yield place, row, None
                     continue
                 source = self.draw.cell_and_source(row, number)[1]
-                place = place._replace(rows=nth(seen, *identifying(row)), texts=nth(seen, source))
+                same = (nth(seen, *cells_of(row, EARLIER)), nth(seen, source), nth(seen, *cells_of(row, TEXTS)))
+                place = Place(place.offset, number, *same)
                 yield place, row, self.request(row, place)
 
     def at(self, places: Iterable[Place]) -> Iterator[tuple[dict[str, str], Request]]:
@@ -238,6 +243,9 @@ class PairTable:
     def request(self, row: dict[str, str], place: Place) -> Request:
         """Return a row's request, or the one drawn for it by an earlier version if only that one has replies."""
         request = self.draw.request(row, place)
+        if self.journal and not self.journal.knows(request.identity):
+            earlier = digest_of(place.rows, *cells_of(row, EARLIER))[:32]
+            request = request._replace(identity=earlier if self.journal.knows(earlier) else request.identity)
         if self.journal is None or self.journal.holds(request.key):
             return request
         year = self.journal.years.get(request.identity, row["year"])  # it may have been corrected since
@@ -245,7 +253,7 @@ class PairTable:
         if not self.journal.holds(earlier.key):
             return request
         self.taken_up[request.identity] = year
-        return earlier
+        return earlier._replace(identity=request.identity)
 
 
 def nth(seen: Counter[bytes], *cells: str) -> int:

@@ -1,12 +1,14 @@
 """Nothing is paid for twice: not after a corrected year, and not with a journal that an earlier version wrote."""
 
+import hashlib
+import json
 from contextlib import contextmanager
 
 import pytest
 from batch_server import BatchServer
 from openai_server import OpenAIServer, shorten
 from test_generator import FLAGGED, LONG, journal_of, run, table  # noqa: F401 (a fixture)
-from test_paraphrase_corrections import MINE, correct, paraphrase_cell, paraphrased, row_of
+from test_paraphrase_corrections import MINE, correct, edit, paraphrase_cell, paraphrased, row_of
 
 import corpus
 import script
@@ -53,6 +55,34 @@ def test_a_corrected_year_does_not_cost_a_correction_by_hand(table, server, capl
     assert status == 0 and len(server.requests) == FLAGGED and {row["year"] for row in rows} == {"1850"}
     assert all(row_of(rows, paper_id)[cell] == MINE for paper_id, cell in cells.items())
     assert "kept 2 paraphrases corrected by hand" in caplog.text
+
+
+def test_another_name_does_not_cost_a_correction_by_hand(table, server):  # noqa: F811
+    rows = corpus.read_pairs(table)
+    corpus.write_pairs(table, [*rows, row_of(rows, "s1") | {"paperId": "reprint"}])
+    run(table, server)
+    cells = {paper_id: paraphrase_cell(table, paper_id) for paper_id in ("s1", "p2")}
+    correct(table, *cells)
+    run(table, server)
+    corpus.write_pairs(table, [row | {"paperId": f"new-{row['paperId']}"} for row in corpus.read_pairs(table)])
+    status, rows = run(table, server)
+    assert status == 0 and len(server.requests) == FLAGGED + 1
+    assert all(row_of(rows, f"new-{paper_id}")[cell] == MINE for paper_id, cell in cells.items())
+    assert row_of(rows, "new-reprint")["positive"] != MINE
+
+
+def test_a_correction_that_an_earlier_version_kept_by_name_is_found(table, server):  # noqa: F811
+    run(table, server)
+    journal = table.parent / "paraphrased.tsv.journal.jsonl"
+    row = row_of(corpus.read_pairs(table), "s1")
+    told = "\t".join(["1", "s1", row["category"], row["anchor"], row["positive"]])
+    entry = {"event": "corrected", "row": hashlib.sha256(told.encode()).hexdigest()[:32], "cell": "positive"}
+    entry |= {"model": "corrected by hand", "system_prompt": "", "temperature": "", "text": MINE}
+    journal.write_text(journal.read_text() + json.dumps(entry) + "\n")
+    assert row_of(run(table, server)[1], "s1")["positive"] == MINE
+    edit(table, "s1", positive="Other words. Of my own.")
+    assert row_of(run(table, server)[1], "s1")["positive"] == "Other words. Of my own."
+    assert len(server.requests) == FLAGGED
 
 
 @pytest.mark.parametrize("prompts", ["scholarly", "fiction"])
