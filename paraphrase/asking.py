@@ -183,11 +183,8 @@ class Asker:
         return call_body(request, seed, self.server, self.journal.refused)
 
     def worst_cost(self, request: Request) -> float:
-        """Return dollars that a call can cost at most: a token is one byte or more, and max_tokens is the rest."""
-        if not self.server.price:
-            return 0.0
         texts = "".join(message["content"] for message in messages(request.prompt, request.source))
-        return cost_of(len(texts.encode()) + OVERHEAD_TOKENS, self.server.max_tokens, self.server.price)
+        return worst_cost(len(texts.encode()), self.server)
 
     async def journal_reply(self, request: Request, body: dict, reply: Reply, seconds: float) -> None:
         """Judge a reply and put it on disk."""
@@ -244,12 +241,12 @@ class Asker:
 
         Without any text, that is one cause. With it, a verdict is, but for its numbers, and it takes several rows.
         """
-        cause = re.sub("[0-9]+", "#", entry["verdict"]) if entry.get("text") else "no text"
         if entry["verdict"] == ACCEPTED:
             self.alike = ("", [])
-        elif bytes.fromhex(entry["key"]) not in self.failed_before:
-            rows = [*self.alike[1], entry["key"]] if cause == self.alike[0] else [entry["key"]]
-            self.alike = (cause, rows)
+        if entry["verdict"] == ACCEPTED or bytes.fromhex(entry["key"]) in self.failed_before:
+            return
+        cause = re.sub("[0-9]+", "#", entry["verdict"]) if entry.get("text") else "no text"
+        self.alike = (cause, [*(self.alike[1] if cause == self.alike[0] else []), entry["key"]])
         count, most = len(self.alike[1]), BARREN + self.effort.concurrency
         if cause == "no text" and count >= most:
             raise Stop(
@@ -270,6 +267,11 @@ class Asker:
         under_way = self.gate.under_way
         log.warning("interrupted: waiting for %d replies under way (interrupt again to drop them)", under_way)
         self.gate.stop()
+
+
+def worst_cost(size: int, server: Server) -> float:
+    """Return dollars that a call of so many bytes can cost at most: a token is one byte or more, then max_tokens."""
+    return cost_of(size + OVERHEAD_TOKENS, server.max_tokens, server.price) if server.price else 0.0
 
 
 def pause_after(attempt: int) -> float:

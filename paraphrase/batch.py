@@ -20,13 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from paraphrase.asking import OVERHEAD_TOKENS, Effort, ask
+from paraphrase.asking import Effort, ask, worst_cost
 from paraphrase.checks import ACCEPTED
 from paraphrase.entries import cost_of_reply, entry_of, parameter_note, reply_entry
 from paraphrase.journal import Journal
 from paraphrase.key import without_key
 from paraphrase.plan import Request
-from paraphrase.prices import BATCH_DISCOUNT, cost_of
+from paraphrase.prices import BATCH_DISCOUNT
 from paraphrase.server import (
     ErrorInReply,
     Server,
@@ -116,7 +116,7 @@ def request_files(steps: Iterator[Request], journal: Journal, server: Server, ef
             with open(path, "wb") as lines:
                 while step is not None and count < MOST_REQUESTS:
                     line = request_line(step, journal, server)
-                    worst = worst_cost(line, server)
+                    worst = worst_cost(len(line), server) * BATCH_DISCOUNT
                     if effort.max_cost is not None and spent + worst > effort.max_cost:
                         log.warning("--max-cost %g covers no more rows at the highest possible price", effort.max_cost)
                         step = None
@@ -151,13 +151,6 @@ def request_line(step: Request, journal: Journal, server: Server) -> bytes:
 
 def body_of(step: Request, journal: Journal, server: Server, refused) -> dict:
     return call_body(step, step.seed + journal.tries(step), server, set(refused))
-
-
-def worst_cost(line: bytes, server: Server) -> float:
-    """Return dollars that a request can cost at most: a token is one byte or more, and max_tokens is the rest."""
-    if not server.price:
-        return 0.0
-    return cost_of(len(line) + OVERHEAD_TOKENS, server.max_tokens, server.price) * BATCH_DISCOUNT
 
 
 def settings_now(found: Survey, journal: Journal, server: Server) -> dict:
