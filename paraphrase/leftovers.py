@@ -17,7 +17,7 @@ NAMES = {
 NAMED = {kind: re.compile(rf"(?:\b|_)(?:{names})(?:\b|_)", re.IGNORECASE) for kind, names in NAMES.items()}
 NAME = "|".join(NAMES.values())
 MARK = re.compile(
-    r"<[|｜][^<>\n]{1,60}>|<[^\s<>|｜][^<>\n]{0,60}[|｜]>"  # <|im_end|>, <|channel>, <channel|>
+    r"<[|｜][^<>\n]{1,60}>|<[^\s<>|｜][^<>\n]{0,60}[|｜]>|<[|｜]\S*$"  # <|im_end|>, <|channel>, <channel|>, <|im_e
     r"|<{1,2}/?[^\W\d][\w.:/-]{0,40}(?: [^<>\n]*=[^<>\n]*)?>{1,2}|<0x[0-9A-F]{2}>"  # <think>, </s>, <<SYS>>
     r"|\[[|｜][^\[\]\n]{1,40}[|｜]\]|\[/?g?[A-Z_]{3,30}\]|◁[^◁▷\n]{1,40}▷"  # [|endofturn|], [/INST], [THINK], ◁/think▷
     r"|(?im:^[ \t]*(?:user|human|assistant|chatbot|ai|system|(?:final )?answer)[ \t]*:)"  # in plain words

@@ -183,11 +183,14 @@ def reply_of(body, request_id: str | None, server: Server) -> Reply:
         ErrorInReply: it says that the call failed. ValueError: it is no completion at all.
     """
     body, request_id = without_key([body, request_id], server.address)
-    if dict_of(body).get("error"):
-        raise ErrorInReply(body["error"])
-    if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
+    choices = dict_of(body).get("choices")
+    choice = dict_of(choices[0] if isinstance(choices, list) and choices else None)
+    is_error = not isinstance(choices, list) and {"code", "message"} & dict_of(body).keys()
+    error = dict_of(body).get("error") or choice.get("error") or (is_error and body)
+    if error:
+        raise ErrorInReply(error)
+    if not isinstance(choices, list):
         raise ValueError("no chat completion")
-    choice = dict_of(body["choices"][0] if body["choices"] else None)
     message, usage = dict_of(choice.get("message")), dict_of(body.get("usage"))
     content = message.get("content")
     if isinstance(content, list):  # in parts

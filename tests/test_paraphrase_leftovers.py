@@ -48,6 +48,7 @@ def test_a_word_for_a_reply_that_was_cut_off_is(reason):
         f"<s>[INST] [/INST] {GOOD}</s>",
         f"<paraphrase>{GOOD}</paraphrase>",
         f"{GOOD}\n\nHuman: Go on.",
+        f"{GOOD}<|im_e",
         f"Assistant: {GOOD}",
         f"model\n{GOOD}",
         f"assistant{GOOD}",

@@ -144,6 +144,8 @@ def test_the_job_file_asks_its_server_past_proxies():
 
 # ---- errors inside HTTP 200
 
+CHOICE = {"choices": [{"finish_reason": "error", "error": {"code": 502}, "message": {"content": "Trade gr"}}]}
+
 
 def inside(error, **fields):
     """Return a reply of HTTP 200 whose body is an error."""
@@ -159,12 +161,20 @@ def inside(error, **fields):
         {"status": "RESOURCE_EXHAUSTED"},
         {"code": "server_error", "message": "oops"},
         "upstream timed out",
+        {},
     ],
 )
 def test_an_error_that_passes_is_one_in_a_good_answer_too(table, server, error):  # noqa: F811
-    server.reply = once(inside(error, choices=None, usage=None))
+    fault = inside(error, choices=None, usage=None) if error else lambda request: Answer(200, CHOICE)
+    server.reply = once(fault)
     assert run(table, server)[0] == 0
     assert len(journal_of(table)) == FLAGGED and len(server.requests) == 2 * FLAGGED
+
+
+def test_an_answer_that_is_an_error_itself_is_read_as_one(table, server, capsys):  # noqa: F811
+    server.reply = lambda request: Answer(200, {"object": "error", "message": "no credits left", "code": 40301})
+    assert run(table, server, "--concurrency", "1") == (2, None) and len(server.requests) == 1
+    assert "quota is used up" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
