@@ -7,13 +7,17 @@ check. InputError where a check found a fault.
 
 from __future__ import annotations
 
+import json
+import posixpath
 import re
 import shlex
 from dataclasses import replace
 from typing import NamedTuple
 
-from cluster import ledger
-from cluster.jobs import Command, Request, read_command, show_command
+import lock
+from cluster import cost, ledger
+from cluster.cost import minutes, option
+from cluster.jobs import Command, Request, read_command, refusal, show_command
 from cluster.ledger import Snapshot
 from cluster.place import Answer, Place, last_line
 from script import InputError
@@ -21,9 +25,19 @@ from tuning.folder import ADJUSTS
 
 # GB. Checkpoints and model take 4, the vectors of a million passages 3, their precocity 1.
 ROOM = {"train": 10, "apply": 10, "precocity": 2}
-ENDLESS = 1e9  # minutes
+STOPPED = {
+    "train": "a training that is stopped goes on by itself",
+    "apply": "an embedding job that is stopped starts its decade from nothing",
+    "precocity": "of a job that is stopped, the years that are done stay",
+}
 OVERRIDING = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_TIMELIMIT")
-ENVIRONMENT = ". slurm/environment.sh > /dev/null 2>&1 || true"
+ENVIRONMENT = ". slurm/environment.sh"
+# A line for each lock: its name, the state of the job that holds it, and what it says.
+LOCKS = """for lock in FOLDER/.lock FOLDER/.lock-*; do
+  [ -e "$lock" ] || continue
+  job=$(sed -n 's/.*"job": "\\([0-9]*\\)".*/\\1/p' "$lock")
+  printf '%s\\t%s\\t%s\\n' "$lock" "$([ -z "$job" ] || squeue -h -j "$job" -o %T 2> /dev/null)" "$(cat "$lock")"
+done"""
 PACKAGES = {stage: ["torch", "sentence-transformers"] for stage in ("train", "apply")}
 PACKAGES |= {"precocity": ["numpy", "pyarrow", "threadpoolctl"]}  # all of requirements-precocity.txt
 HAS_PACKAGES = "import sys, importlib.metadata as m; [m.version(name) for name in sys.argv[1:]]"
@@ -44,9 +58,9 @@ class Finding(NamedTuple):
 
 def preflight(place: Place, request: Request) -> Command:
     """Check everything, print the findings, and return the command that the job would run."""
-    got = place.gather(facts(request), ENVIRONMENT)
+    got = place.gather(facts(request))
     if place.dry_run:
-        place.gather(inputs(request, DRY), ENVIRONMENT)
+        place.gather(inputs(request, DRY), f"{ENVIRONMENT} > /dev/null 2>&1")
         return DRY
     if got["file"].status:
         file = request.file
@@ -56,8 +70,9 @@ def preflight(place: Place, request: Request) -> Command:
     report(found := findings(request, got))
     if all(finding.well for finding in found):
         command = read_command(request.stage, got["command"].text)
-        got = place.gather(inputs(request, command), ENVIRONMENT)
-        report(found := check_inputs(request, command, got))
+        show_effect(command, got)
+        looked = place.gather(inputs(request, command), f"{ENVIRONMENT} > /dev/null 2>&1")
+        report(found := check_inputs(request, command, looked))
         command = replace(command, adjusts=ADJUSTS in found[0].text)
     if faults := sum(not finding.well for finding in found):
         raise InputError(f"{faults} fault(s); nothing was submitted.")
@@ -66,6 +81,16 @@ def preflight(place: Place, request: Request) -> Command:
 
 def report(found: list[Finding]) -> None:
     print("\n".join(finding.line() for finding in found), flush=True)
+
+
+def show_effect(command: Command, got: dict[str, Answer]) -> None:
+    """Print what the job would run, which flags are given twice, and what it may cost."""
+    said = got["sbatch"].text
+    rows = rows_of(option(said, "partition"), got["partitions"].text)
+    time = option(said, "time") or max((row.get("DefaultTime", "") for row in rows), key=minutes, default="")
+    print(f"runs   {re.sub('--decade 00', '--decade …', shlex.join(command.words))}")
+    print("".join(f"NOTE   {sentence}\n" for sentence in cost.repeated(command.words)), end="")
+    print(f"costs  {cost.most(said, time)}", flush=True)
 
 
 # ---------------------------------------------------------------- Slurm, environment, disk
@@ -79,7 +104,9 @@ def facts(request: Request) -> dict[str, str]:
         "host": "hostname",
         "sbatch": sbatch,
         "partitions": "scontrol show partition -o 2> /dev/null",
+        "nodes": "sinfo -h -N -o '%R|%T' 2> /dev/null",
         "variables": f"env | grep -E '^({'|'.join(OVERRIDING)})=.'",
+        "environment": ENVIRONMENT,
         "python": f'echo "$PYTHON"; "$PYTHON" -c "{HAS_PACKAGES}" {" ".join(PACKAGES[request.stage])}',
         "disk": "pwd; df -Pk .",
         "command": show_command(request),
@@ -93,10 +120,7 @@ def findings(request: Request, got: dict[str, Answer]) -> list[Finding]:
         Finding(False, f"{variable} in your environment here overrides the job file: unset it")
         for variable in got["variables"].text.splitlines()
     ]
-    python = got["python"].text.partition("\n")[0]
-    made_by = "precocity-cluster" if request.stage == "precocity" else "setup-delta"
-    lacks = f"environment: {python} lacks {' or '.join(PACKAGES[request.stage])}; run make {made_by}"
-    found.append(Finding(False, lacks) if got["python"].status else Finding(True, f"environment {python}"))
+    found.append(check_environment(request.stage, got["environment"], got["python"]))
     found.append(check_room(got["disk"].text, ROOM[request.stage]))
     if got["command"].status:
         found.append(Finding(False, f"{request.file}: {got['command'].text.strip()}"))
@@ -108,26 +132,41 @@ def check_slurm(request: Request, got: dict[str, Answer]) -> list[Finding]:
     sbatch = got["sbatch"]
     if sbatch.status == 127:
         return [Finding(False, f"no sbatch on {got['host'].text.strip()}: DELTA has to name a login node")]
-    account, partition, asked = (option(sbatch.text, name) for name in ("account", "partition", "time"))
-    accepted = Finding(True, f"account {account}, partition {partition}")
-    if sbatch.status:
-        refused = f"Slurm refuses the job with account '{account}' and partition '{partition}'"
+    partition, asked = option(sbatch.text, "partition"), option(sbatch.text, "time")
+    found = [accepted(request, got, partition)]
+    limit = exceeded(partition, asked, got["partitions"].text)
+    if limit is None:
+        return [*found, Finding(True, f"time {asked or 'by default of the partition'}")]
+    over = f"--time={asked} is over the {limit} of partition {partition}; ask for less: {STOPPED[request.stage]}"
+    return [*found, Finding(False, over)]
+
+
+def accepted(request: Request, got: dict[str, Answer], partition: str) -> Finding:
+    """Judge whether Slurm would take the job, now or once nodes are back; --test-only alone refuses both alike."""
+    account, reason = option(got["sbatch"].text, "account"), refusal(got["sbatch"].text)
+    if not got["sbatch"].status:
+        return Finding(True, f"account {account}, partition {partition}")
+    if "not available" not in reason and "Nodes required" not in reason:
         settings = "DELTA_ACCOUNT (`accounts` lists yours) or DELTA_PARTITION"
         if request.stage == "precocity":
             settings = "--account and --partition in PRECOCITY_SBATCH"
         remedy = f"set {settings}, or edit {request.file}"
-        accepted = Finding(False, f"{refused} ({last_line(sbatch.text)}); {remedy}")
-    limit = exceeded(partition, asked, got["partitions"].text)
-    if limit is None:
-        return [accepted, Finding(True, f"time {asked or 'by default of the partition'}")]
-    remedy = "ask for less, a stopped job goes on by itself"
-    return [accepted, Finding(False, f"--time={asked} is over the {limit} of partition {partition}; {remedy}")]
-
-
-def option(said: str, name: str) -> str:
-    """Return the value of a flag in the list of sbatch -v, empty where it is not set."""
-    found = re.search(rf"^sbatch: {name} *: (.*)$", said, re.MULTILINE)
-    return found[1] if found else ""
+        used = f"account '{account}', partition '{partition}'"
+        return Finding(False, f"Slurm refuses the job: {reason} ({used}); {remedy}")
+    rows = rows_of(partition, got["partitions"].text)
+    states = {row.get("State", "UP") for row in rows} or {"UP"}
+    if "UP" not in states and "DOWN" in states:
+        return Finding(True, f"partition {partition} is down: the job will wait until it is up again")
+    if "UP" not in states:
+        remedy = "set DELTA_PARTITION to another, or try again later"
+        return Finding(False, f"partition {partition} takes no jobs now (its state is {min(states)}); {remedy}")
+    names = {row["PartitionName"] for row in rows}
+    nodes = [line.partition("|")[2] for line in got["nodes"].text.splitlines() if line.partition("|")[0] in names]
+    if away := [state for state in nodes if re.match("drain|down|fail|maint|reboot|unknown", state)]:
+        few = f"{len(away)} of the {len(nodes)} nodes of partition {partition} are drained or down"
+        return Finding(True, f"{few}: the job will wait for them, if they have what it asks for")
+    remedy = "ask for fewer GPUs or cores, or less memory, or set DELTA_PARTITION"
+    return Finding(False, f"no node of partition {partition} has what the job asks for; {remedy}")
 
 
 def exceeded(partitions: str, asked: str, shown: str) -> str | None:
@@ -139,29 +178,28 @@ def exceeded(partitions: str, asked: str, shown: str) -> str | None:
         partitions: names with commas between them; empty for the cluster's default.
         shown: what scontrol show partition -o says, a line for each.
     """
-    limits = []
-    for line in shown.splitlines():
-        facts_of = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        is_default = not partitions and facts_of.get("Default") == "YES"
-        if "MaxTime" in facts_of and (is_default or facts_of.get("PartitionName") in partitions.split(",")):
-            limits.append(facts_of["MaxTime"])
+    limits = [row["MaxTime"] for row in rows_of(partitions, shown) if "MaxTime" in row]
     longest = max(limits, key=minutes, default="UNLIMITED")
     return longest if minutes(asked) > minutes(longest) else None
 
 
-def minutes(text: str) -> float:
-    """Return a time as Slurm writes it: [days-]hours:minutes:seconds, days-hours, minutes:seconds, minutes, or none."""
-    if re.search("UNLIMITED|INFINITE", text):
-        return ENDLESS
-    days, _, clock = text.rpartition("-")
-    fields = [int(field) for field in clock.split(":")] if clock else [0]
-    if days:
-        hours, mins, seconds = (*fields, 0, 0)[:3]
-    elif len(fields) == 3:
-        hours, mins, seconds = fields
-    else:
-        hours, mins, seconds = 0, *(*fields, 0)[:2]
-    return int(days or 0) * 1440 + hours * 60 + mins + (seconds > 0)
+def rows_of(partitions: str, shown: str) -> list[dict[str, str]]:
+    """Return what scontrol shows of the partitions, or of the cluster's default where none is named."""
+    rows = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in shown.splitlines()]
+    if not partitions:
+        return [row for row in rows if row.get("Default") == "YES"]
+    return [row for row in rows if row.get("PartitionName") in partitions.split(",")]
+
+
+def check_environment(stage: str, environment: Answer, python: Answer) -> Finding:
+    """Judge whether slurm/environment.sh works, and whether its Python has what the jobs need."""
+    if environment.status:
+        return Finding(False, f"environment: {last_line(environment.text) or 'slurm/environment.sh fails'}")
+    name = python.text.partition("\n")[0]
+    if python.status:
+        made_by = "precocity-cluster" if stage == "precocity" else "setup-delta"
+        return Finding(False, f"environment: {name} lacks {' or '.join(PACKAGES[stage])}; run make {made_by}")
+    return Finding(True, f"environment {name}")
 
 
 def check_room(df: str, needed: int) -> Finding:
@@ -181,7 +219,10 @@ def check_room(df: str, needed: int) -> Finding:
 def inputs(request: Request, command: Command) -> dict[str, str]:
     """Return the scripts of the second round trip; `check_inputs` reads their answers."""
     model = shlex.quote(command.model)
-    scripts = {"checked": f'HF_HUB_OFFLINE=1 "$PYTHON" {shlex.join(command.words)} --check'}
+    scripts = {
+        "checked": f'HF_HUB_OFFLINE=1 "$PYTHON" {shlex.join(command.words)} --check',
+        "locks": LOCKS.replace("FOLDER", shlex.quote(posixpath.dirname(command.record))),
+    }
     if request.stage == "apply":
         loads = (
             f'HF_HUB_OFFLINE=1 "$PYTHON" -c "{LOADS}" {model} > /dev/null 2>&1' if request.model == "base" else "false"
@@ -193,7 +234,7 @@ def inputs(request: Request, command: Command) -> dict[str, str]:
 
 def check_inputs(request: Request, command: Command, got: dict[str, Answer]) -> list[Finding]:
     """Judge the script's own check and, for embeddings, whether the model is there or being trained."""
-    found = [check_script(got["checked"])]
+    found = [check_script(got["checked"]), *check_locks(got["locks"].text)]
     if request.stage == "apply":
         found.append(check_model(request, command, got["model"].status == 0, ledger.snapshot(got)))
     return found
@@ -207,9 +248,30 @@ def check_script(answer: Answer) -> Finding:
     return Finding(True, last_line("\n".join(lines)).partition(" ")[2])
 
 
+def check_locks(listed: str) -> list[Finding]:
+    """Judge the locks in the output folder: from another host, a job cannot tell that a lock's holder was killed."""
+    for line in listed.splitlines():
+        name, state, text = (*line.split("\t", 2), "", "")[:3]
+        if ledger.underway([state]):  # a job that the ledger knows
+            continue
+        holder = holder_of(text)
+        gone = "which has ended" if holder.get("job") else "if that run is gone"
+        return [Finding(False, f"{name} was left by {lock.named(holder)}, {gone}: delete {name} there")]
+    return []
+
+
+def holder_of(text: str) -> dict:
+    """Return what a lock says of its holder, nothing where it says none."""
+    try:
+        holder = json.loads(text)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) and {"job", "process", "host", "since"} <= set(holder) else {}
+
+
 def check_model(request: Request, command: Command, is_there: bool, seen: Snapshot) -> Finding:
     """Judge whether the model is there, or a running training will make it."""
-    if training := ledger.training_of(seen, request.model, command.model):
+    if training := ledger.training_of(seen, command.model):
         return Finding(True, f"model: job {training.id} is training it; this job waits for its end")
     if is_there:
         return Finding(True, f"model {command.model}")

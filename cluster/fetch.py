@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.place import Place, last_line, shown
+from cluster import ledger
+from cluster.place import BEGIN, Place, last_line, shown
 from cluster.send import training_table
 from corpus import MANIFEST, TRAINING_RECORD
 from script import InputError, file_digest, log, take_place, write_json
@@ -32,6 +34,14 @@ def check_here(record: Path, target: str) -> None:
     log.info("no host is set: %s is here already", record.parent)
 
 
+def check_made(place: Place, stage: str, train: str, record: str) -> None:
+    """InputError where a job is at work on what a record tells of: what is there is of an earlier run."""
+    got = place.gather(ledger.parts(record))
+    if got and (job := ledger.job_underway(ledger.snapshot(got), stage, train, record)):
+        folder = place.path(os.path.dirname(record))
+        raise InputError(f"job {job.id} is to make {folder} anew; make wait first, or make cancel.")
+
+
 # ---------------------------------------------------------------- models
 
 
@@ -39,6 +49,7 @@ def pull_model(place: Place, output: str, train: str) -> None:
     """Bring a finished model and its record; checkpoints stay where they are."""
     far, target = f"output/models/{train}", Path(output, "models", train)
     record = target / TRAINING_RECORD
+    check_made(place, "train", train, f"{far}/{TRAINING_RECORD}")
     if not place.host:
         check_here(record, "train")
         return
@@ -106,13 +117,21 @@ class FarEmbeddings:
 
 
 def far_embeddings(place: Place, train: str) -> FarEmbeddings:
-    """Ask for the records of a model's embeddings; those of the manifest, where there is one."""
+    """Ask for the records of a model's embeddings; those of the manifest, where there is one.
+
+    Raises:
+        InputError: there is no whole decade, a record is none, or a job is to make a complete folder anew.
+    """
     folder = f"output/embeddings/{train}"
     answer = place.run(["bash", "-c", LIST_RECORDS, folder]).text
     if place.dry_run:
         decade = {"decade": "DECADE", "file": "DECADE.parquet", "bytes": 0, "sha256": "SHA256"}
         return FarEmbeddings(place, folder, None, {"DECADE": decade})
-    return FarEmbeddings(place, folder, *read_records(answer, place.path(folder)))
+    found = FarEmbeddings(place, folder, *read_records(answer, place.path(folder)))
+    found.check_some()
+    if found.manifest is not None:
+        check_made(place, "apply", train, f"{folder}/{MANIFEST}")
+    return found
 
 
 def read_records(answer: str, where: str) -> tuple[dict | None, dict[int, dict]]:
@@ -123,8 +142,22 @@ def read_records(answer: str, where: str) -> tuple[dict | None, dict[int, dict]]
         raise InputError(
             f"{where}: a record is not valid JSON ({error}); delete it there, then run make apply."
         ) from None
-    manifest = found[0] if found and "decades" in found[0] else None
-    return manifest, {record["decade"]: record for record in (manifest["decades"] if manifest else found)}
+    manifest = found[0] if found and isinstance(found[0], dict) and "decades" in found[0] else None
+    records = manifest["decades"] if manifest else found
+    for record in records if isinstance(records, list) else [records]:
+        if not is_record(record):
+            what = json.dumps(record)[:80]
+            raise InputError(f"{where}: {what} is no record of a decade; delete it there, then run make apply.")
+    return manifest, {record["decade"]: record for record in records}
+
+
+def is_record(record) -> bool:
+    """Tell whether this has the form of a decade's record: its names become names of files here."""
+    if not isinstance(record, dict) or type(decade := record.get("decade")) is not int:
+        return False
+    has_file = isinstance(record.get("file"), str) and re.fullmatch(rf"{decade}\.[a-z]+", record["file"])
+    size, digest = record.get("bytes", ""), str(record.get("sha256"))
+    return bool(has_file) and (size is None or (type(size) is int and re.fullmatch("[0-9a-f]{64}", digest) is not None))
 
 
 def pull_embeddings(place: Place, output: str, train: str) -> None:
@@ -135,7 +168,6 @@ def pull_embeddings(place: Place, output: str, train: str) -> None:
         return
     staged = target.with_name(f".{target.name}.pull")
     far = far_embeddings(place, train)
-    far.check_some()
     if not place.dry_run:
         staged.mkdir(parents=True, exist_ok=True)
     place.rsync([f"--copy-dest={target.resolve()}"], place.path(f"{far.folder}/"), f"{staged}/", far.files())
@@ -206,7 +238,6 @@ def pass_on_embeddings(place: Place, campus: Place, train: str) -> None:
     Neither of the two can log in to the other without a tap of Duo; the two connections of make connect can.
     """
     far = far_embeddings(place, train)
-    far.check_some()
     campus.at("/").run(["mkdir", "-p", f"{campus.folder}/decades"])
     for record in far.records.values():
         if record["bytes"] is not None:
@@ -225,12 +256,12 @@ def pass_on_file(far: FarEmbeddings, campus: Place, record: dict) -> None:
         return
     campus.run(["rm", "-f", MANIFEST])
     size = campus.run(["bash", "-c", 'wc -c 2> /dev/null < "$0" || echo 0', partial]).text
-    source = far.place.command(["tail", "-c", f"+{int(size or 0) + 1}", f"{far.folder}/{name}"])
+    reads = ["tail", "-c", f"+{int(size or 0) + 1}", f"{far.folder}/{name}"]
     sink = campus.command(["bash", "-c", 'cat >> "$0"', partial])
     if campus.dry_run:
-        print(f"{shown(source)} | {shown(sink)}")
+        print(f"{shown(far.place.command(reads))} | {shown(sink)}")
         return
-    if fault := pipe(source, sink):
+    if fault := pipe(far.place.command(reads, BEGIN), sink, BEGIN if far.place.host else ""):
         raise InputError(
             f"{name} to {campus.path('')} stopped ({fault}); run the same command again, it goes on there."
         )
@@ -243,12 +274,15 @@ def pass_on_file(far: FarEmbeddings, campus: Place, record: dict) -> None:
     campus.run(["mv", partial, name])
 
 
-def pipe(source: list[str], sink: list[str]) -> str:
-    """Send what one command prints to another; return what went wrong, or nothing."""
-    with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+def pipe(source: list[str], sink: list[str], mark: str) -> str:
+    """Send what one command prints to another, from behind the mark on; return what went wrong, or nothing."""
+    with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as reading:
+        before = b""
+        while not before.endswith(mark.encode()) and (byte := reading.stdout.read(1)):
+            before += byte
         writing = subprocess.run(sink, stdin=reading.stdout, capture_output=True)
         reading.stdout.close()
-        fault = reading.stderr.read().decode(errors="replace")
+        fault = reading.stderr.read().decode(errors="replace").split(BEGIN, 1)[-1]
     if not reading.returncode and not writing.returncode:
         return ""
     return last_line(writing.stderr.decode(errors="replace")) or last_line(fault) or "the connection broke"

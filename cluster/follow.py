@@ -38,17 +38,18 @@ def wait(place: Place, model: str, every: float) -> None:
             return
         found = ledger.states(seen, model)
         if not found:
-            raise InputError(f"no job of {model} was submitted by make; run make train or make apply.")
+            raise InputError(f"no job of {model} is known; run make train or make apply.")
         words = ", ".join(f"{job.stage} {job.id} {state}" for job, state in found)
-        if words != told:
-            log.info("%s", words)
-            told = words
+        waits = "".join(dict.fromkeys(why_stuck(text) for job, _ in found for text in tasks_told(job, seen)))
+        if words + waits != told:
+            log.info("%s%s", words, waits)
+            told = words + waits
         if not ledger.underway(state for _, state in found):
             break
         time.sleep(every)
     if bad := failures(found):
-        shows = place.target(f"logs TRAIN={model}")
-        raise InputError(f"{'; '.join(bad)}: {shows} shows why; the same make target goes on.")
+        onward = "the same make target goes on, an embedding job from the start of its decade"
+        raise InputError(f"{'; '.join(bad)}: {place.target(f'logs TRAIN={model}')} shows why; {onward}.")
 
 
 def failures(found: list[tuple[Job, str]]) -> list[str]:
@@ -65,7 +66,7 @@ def status(place: Place) -> list[str]:
     found = ledger.states(seen)
     logs = {job.id: own[0] for job, _ in found if (own := logs_of(job, got["logs"].text))}
     ends = ends_of_logs(place, list(logs.values()))
-    lines = [] if seen.jobs else ["no job was submitted by make here yet"]
+    lines = [] if seen.jobs else ["no job was submitted here yet"]
     for job, state in found:
         name = logs.get(job.id, "")
         lines += job_lines(job, state, seen, f"{name}: {ends.get(name, '')}" if name else "")
@@ -75,15 +76,27 @@ def status(place: Place) -> list[str]:
 def job_lines(job: Job, state: str, seen: Snapshot, log_line: str) -> list[str]:
     """Return the lines of one job: its state, what it waits for, the last line of its log."""
     lines = [f"{job.stage:<6} {job.model:<8} job {job.id:<9} {state}"]
-    waiting = [task for name, task in seen.queue.items() if ledger.belongs(name, job) and ledger.underway([task.state])]
-    told = [f"{task.state} for {task.told}" for task in waiting]
+    told = tasks_told(job, seen)
     for text in sorted(set(told), key=told.count, reverse=True)[:3]:
-        lines.append(f"         {told.count(text)} × {text}")
+        lines.append(f"         {told.count(text)} × {text}{why_stuck(text)}")
     if log_line:
         lines.append(f"         {log_line}")
     elif "FAILED" in state:
         lines.append("         no log: the folder logs was missing when it started")
     return lines
+
+
+def tasks_told(job: Job, seen: Snapshot) -> list[str]:
+    """Return what squeue tells of each task of a job under way."""
+    tasks = [task for name, task in seen.queue.items() if ledger.belongs(name, job) and ledger.underway([task.state])]
+    return [f"{task.state} for {task.told}" for task in tasks]
+
+
+def why_stuck(told: str) -> str:
+    """Return a sentence where Slurm will not start a task before somebody acts."""
+    if not re.search(r"PENDING.*(QOS|Assoc)Grp\w*Minutes", told):
+        return ""
+    return ": the account has less left than the job asks for; make cancel, then ask for less time or set DELTA_ACCOUNT"
 
 
 def logs_of(job: Job, listing: str) -> list[str]:

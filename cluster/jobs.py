@@ -25,6 +25,8 @@ from script import InputError
 AT_ONCE = 8  # tasks of the array, where the job file does not say
 LOCK = "logs/.submitting"
 PAUSE, TRIES = 2, 120  # seconds between tries for the lock, and how many
+# A site's sbatch may print a banner around the id, or a sentence in spite of --parsable.
+JOB_ID = r"s/^ *(Submitted batch job )?([0-9]+)(;.*| on cluster .*)? *$/\2/p"
 RECORDS = {"train": TRAINING_RECORD, "apply": MANIFEST, "precocity": MANIFEST}
 FILES = {"train": "slurm/train_{}.slurm", "apply": "slurm/apply_tuned.slurm", "precocity": "slurm/precocity.slurm"}
 
@@ -188,8 +190,9 @@ def uninterrupted():
 def next_step(request: Request, command: Command, seen: Snapshot) -> Step:
     """Decide what to do about a request. InputError where another job of its stage and model is under way."""
     words = ledger_text([*request.sbatch, request.file, *command.words])
-    if job := ledger.job_underway(seen, request.stage, request.model):
-        if not same_words(job.words, words):
+    if job := ledger.job_underway(seen, request.stage, request.model, command.record):
+        # Of a job submitted by hand the ledger has the script and its words alone.
+        if not any(same_words(job.words, own) for own in (words, ledger_text(list(command.words)))):
             what = f"another {job.stage} of {job.model} is under way (job {job.id})"
             raise InputError(f"{what}: make wait, or make cancel first.")
         return Step({}, f"job {job.id} does this already; nothing submitted")
@@ -200,7 +203,7 @@ def next_step(request: Request, command: Command, seen: Snapshot) -> Step:
         if not last or last.record != command.record:
             scripts["noted"] = note(request, command, seen.now, words, id_="-")
         return Step(scripts, f"{posixpath.dirname(command.record)} is complete already; nothing submitted")
-    training = ledger.training_of(seen, request.model, command.model) if request.stage == "apply" else None
+    training = ledger.training_of(seen, command.model) if request.stage == "apply" else None
     return submission(request, command, seen.now, words, training)
 
 
@@ -216,7 +219,8 @@ def submission(request: Request, command: Command, now: str, words: str, trainin
     after = [f"--dependency=afterok:{training.id}", "--kill-on-invalid-dep=yes"] if training else []
     sbatch = shlex.join(["sbatch", "--parsable", *request.sbatch, *after, request.file, *request.flags])
     scripts = {
-        "submitted": f'[ -n "$own" ] && id=$({sbatch}) && id=${{id%%;*}} && echo "$id"',
+        "submitted": f'[ -n "$own" ] && if said=$({sbatch}); then id=$(sed -nE "{JOB_ID}" <<< "$said" | tail -n 1); '
+        'printf "%s\\n" "${id:-$said}"; else printf "%s\\n" "$said"; false; fi',
         "noted": f'[ -z "$id" ] || {note(request, command, now, words, id_="$id")} || {{ scancel "$id"; false; }}',
     }
     waits = f", after job {training.id}" if training else ""
@@ -249,10 +253,19 @@ def outcome(request: Request, step: Step, done: dict[str, Answer]) -> str:
     if done["keep"].status:
         raise InputError(f"{LOCK} was taken over by somebody else's submission: run the same command again.")
     said = done["submitted"].text.strip() if "submitted" in done else ""
-    if "submitted" in done and done["submitted"].status:
-        raise InputError(f"sbatch refused {request.file} ({last_line(said)}); make preflight says why.")
     *warnings, job = said.splitlines() or [""]
+    if "submitted" in done and done["submitted"].status:
+        raise InputError(f"sbatch refused {request.file}: {refusal(said)}.")
+    if "submitted" in done and not job.isdigit():
+        raise InputError(f"sbatch gave no job id ({job}): make status shows whether the job is there.")
     if "noted" in done and done["noted"].status:
         what = f"job {job} was cancelled, for {LEDGER}" if job else LEDGER
         raise InputError(f"{what} cannot be written: make room on its disk.")
     return "\n".join([*warnings, step.told.replace("{id}", job)])
+
+
+def refusal(said: str) -> str:
+    """Return why sbatch refused a job, in its own words and in one line, without its account of flags (-v)."""
+    lines = [line.strip(" .") for line in said.splitlines() if re.search("[A-Za-z]", line)]
+    told = [line for line in lines if "error: " in line or not line.startswith("sbatch: ")]
+    return "; ".join(dict.fromkeys(re.sub("^(sbatch: )?(error|allocation failure): ", "", line) for line in told))

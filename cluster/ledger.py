@@ -1,10 +1,11 @@
-"""The jobs that were submitted from here, and what state each is in, by squeue, sacct and the files they leave.
+"""The jobs of this folder, and what state each is in, by squeue, sacct and the files they leave.
 
 In: the answers to `parts`, as text, from one round trip. Out: a Snapshot, and a state for each job: a word such as
 COMPLETED, or for an array the count of each state, COMPLETED×2,FAILED. InputError where Slurm does not answer.
 
 logs/jobs.tsv has a line for each job: time (UTC), stage, model, job id (- where all was there already), user, what it
-runs, and the file that says it is complete.
+runs, and the file that says it is complete. delta.py writes it when it submits a job; a job submitted by hand does when
+it starts (slurm/job.sh), and while it waits, its job file is asked for the line.
 """
 
 from __future__ import annotations
@@ -23,6 +24,19 @@ from script import InputError
 LEDGER = "logs/jobs.tsv"
 NOT_ENDED = re.compile("PENDING|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|REQUEUE|RESIZING|STOPPED|SIGNALING")
 UNKNOWN = "UNKNOWN"
+# Sets $ledger: its lines, and those of this user's jobs in this folder that have none yet.
+READ = f"""ledger=$(cat {LEDGER} 2> /dev/null) here=$(pwd -P)
+ledger+=$(squeue -h -u "${{USER:-$(id -un)}}" -o '%F|%Z|%o' 2> /dev/null | sort -u |
+while IFS='|' read -r id folder command; do
+  if [ "$folder" != "$here" ] || cut -f 4 <<< "$ledger" | grep -x "$id" > /dev/null; then continue; fi
+  read -ra words <<< "${{command#"$folder"/}}"
+  # Other scripts would do their work here.
+  grep -Eqs '^(run_to_the_end|begin) ' "${{words[0]}}" || continue
+  export SHOW_COMMAND=ledger SLURM_JOB_ID=$id SLURM_SUBMIT_DIR=$folder SLURM_ARRAY_TASK_ID=0
+  echo; bash "${{words[@]}}" < /dev/null 2> /dev/null | tail -n 1
+done)
+printf '%s\\n' "$ledger"
+"""
 
 
 class Job(NamedTuple):
@@ -71,11 +85,11 @@ def parts(*names: str) -> dict[str, str]:
     these = f"printf '%s\\n' {shlex.join(names)}" if names else ":"
     return {
         "now": "date -u +%FT%TZ",
-        "ledger": f"cat {LEDGER} 2> /dev/null",
-        "queue": f"jobs=$(cut -f 4 {LEDGER} 2> /dev/null | grep -x '[0-9]*' | sort -u | paste -s -d , -)\n"
+        "ledger": READ,
+        "queue": "jobs=$(cut -f 4 <<< \"$ledger\" | grep -x '[0-9][0-9]*' | sort -u | paste -s -d , -)\n"
         '[ -z "$jobs" ] || squeue -h -r -t all -j "$jobs" -o "%i|%T|%M of %l, %r"',
         "accounts": '[ -z "$jobs" ] || sacct -n -X -P -j "$jobs" -o JobID,State 2> /dev/null',
-        "files": f"{{ cut -f 7 {LEDGER} 2> /dev/null | sed 'p; s|[^/]*$|final|'; {these}; }} | sort -u |\n"
+        "files": f"{{ cut -sf 7 <<< \"$ledger\" | sed 'p; s|[^/]*$|final|'; {these}; }} | sort -u |\n"
         'while IFS= read -r name; do printf "%s\\t%s\\t%s\\n" '
         '"$name" "$(stat -c %Y "$name" 2> /dev/null)" "$(realpath -m "$name")"; done',
     }
@@ -84,21 +98,30 @@ def parts(*names: str) -> dict[str, str]:
 def snapshot(answers: dict[str, Answer]) -> Snapshot:
     """Read the answers to `parts`."""
     queue = answers["queue"]
+    tasks = read_queue(queue.text)
     return Snapshot(
         now=answers["now"].text.strip(),
-        jobs=read_ledger(answers["ledger"].text),
-        queue=read_queue(queue.text),
+        jobs=read_ledger(answers["ledger"].text, tasks),
+        queue=tasks,
         accounted=read_accounts(answers["accounts"].text),
         files=read_files(answers["files"].text),
         fault=last_line(queue.text) if queue.status and "Invalid job id" not in queue.text else "",
     )
 
 
-def read_ledger(text: str) -> list[Job]:
-    """Return the last job of each stage and model, sorted by model, training before embeddings."""
-    lines = [line.split("\t") for line in text.splitlines()]
-    last = {(job.stage, job.model): job for job in (Job(*cells) for cells in lines if len(cells) == 7)}
-    trainings_first = sorted(last.values(), key=lambda job: job.stage, reverse=True)
+def read_ledger(text: str, queue: dict[str, Task] | None = None) -> list[Job]:
+    """Return the jobs that count, sorted by model, training before embeddings.
+
+    Of each stage and model the last job counts, and each that squeue shows as under way. A job may have two lines: its
+    own and delta.py's.
+    """
+    lines = [cells for line in text.splitlines() if len(cells := line.split("\t")) == 7]
+    jobs = [Job(*cells) for cells in lines if re.fullmatch("[0-9]+|-", cells[3])]
+    by_id = {job if job.id == "-" else job.id: job for job in jobs}
+    last = {(job.stage, job.model): job for job in by_id.values()}
+    running = {name.split("_")[0] for name, task in (queue or {}).items() if underway([task.state])}
+    counts = [job for job in by_id.values() if job.id in running or last[job.stage, job.model] is job]
+    trainings_first = sorted(counts, key=lambda job: job.stage, reverse=True)
     return sorted(trainings_first, key=lambda job: job.model)
 
 
@@ -188,16 +211,24 @@ def last_job(seen: Snapshot, stage: str, model: str) -> Job | None:
     return next((job for job in seen.jobs if (job.stage, job.model) == (stage, model)), None)
 
 
-def job_underway(seen: Snapshot, stage: str, model: str) -> Job | None:
-    """Return the last job of a stage and model, unless it has ended."""
-    job = last_job(seen, stage, model)
-    return job if job and underway([state_of(job, seen)]) else None
+def job_underway(seen: Snapshot, stage: str, model: str, record: str = "") -> Job | None:
+    """Return a job under way of a stage, for this model or with this record."""
+    for job in reversed(seen.jobs):
+        is_its = job.stage == stage and (job.model == model or same_file(seen, job.record, record))
+        if is_its and underway([state_of(job, seen)]):
+            return job
+    return None
 
 
-def training_of(seen: Snapshot, model: str, path: str) -> Job | None:
+def training_of(seen: Snapshot, path: str) -> Job | None:
     """Return the training under way that will write the model at this path."""
-    job = job_underway(seen, "train", model)
-    if job is None or path not in seen.files:
-        return None
-    makes = seen.files[posixpath.join(posixpath.dirname(job.record), "final")]
-    return job if makes.real == seen.files[path].real else None
+    for job in reversed(seen.jobs):
+        makes = posixpath.join(posixpath.dirname(job.record), "final")
+        if job.stage == "train" and same_file(seen, makes, path) and underway([state_of(job, seen)]):
+            return job
+    return None
+
+
+def same_file(seen: Snapshot, one: str, other: str) -> bool:
+    """Tell whether two names at the far end are one file, by a link, too."""
+    return one in seen.files and other in seen.files and seen.files[one].real == seen.files[other].real

@@ -20,8 +20,10 @@ from script import InputError
 
 # ssh would wait forever for a host that vanished without a word.
 PATIENCE = ("-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
-COPY = ("-rltz", "--partial-dir=.rsync-partial")  # without -p: the far folder's own group and rights
+# Without -p: the far folder's own group and rights. With -L: what links lead to; elsewhere they would lead nowhere.
+COPY = ("-rLtz", "--partial-dir=.rsync-partial")
 MARK = "\x1e"  # ASCII's record separator begins the line behind each answer
+BEGIN = "\x1e\x1e"  # before it stands what start-up files of the far shell have printed
 NOT_THERE = "slurm/environment.sh: No such file or directory"
 
 
@@ -86,15 +88,17 @@ class Place:
 
     # ---- running
 
-    def command(self, words: list[str]) -> list[str]:
+    def command(self, words: list[str], mark: str = "") -> list[str]:
         """Return the command that runs these words in the folder, in a login shell: modules and Slurm are there.
 
-        What the user's profile prints goes nowhere: it would stand in front of every answer.
+        What the profile prints goes nowhere. What other start-up files print cannot be held back; where there is a
+        mark, it stands before the mark, on both outputs.
         """
         if not self.host:
             return words
-        there = f"exec >&3 3>&-; cd {shlex.quote(self.folder)} && {shlex.join(words)}"
-        return [*self.ssh, self.host, f"bash -lc {shlex.quote(there)} 3>&1 > /dev/null"]
+        begin = f"printf {shlex.quote(mark)}; printf {shlex.quote(mark)} >&2; " if mark else ""
+        there = f"exec >&3 3>&-; {begin}cd {shlex.quote(self.folder)} && {shlex.join(words)}"
+        return [*self.ssh, self.host, for_any_shell(f"exec bash -lc {shlex.quote(there)} 3>&1 > /dev/null")]
 
     def run(self, words: list[str], text: str = "", check: bool = True) -> Answer:
         """Run words in the folder, with text on standard input; return what they printed and their exit status.
@@ -102,17 +106,17 @@ class Place:
         Raises:
             InputError: no connection; with `check` also a status other than 0.
         """
-        command = self.command(words)
         if self.dry_run:
-            print(shown(command))
+            print(shown(self.command(words)))
             return Answer("", 0)
+        command = self.command(words, BEGIN)
         # Never this terminal's input: ssh would swallow what is typed or piped for the next command.
         done = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", errors="replace")
         if self.host and done.returncode == 255:
             raise self.no_connection(done.stderr)
         if check and done.returncode:
-            raise self.failure(words, done.stderr)
-        return Answer(done.stdout, done.returncode)
+            raise self.failure(words, done.stderr.split(BEGIN, 1)[-1])
+        return Answer(done.stdout.split(BEGIN, 1)[-1], done.returncode)
 
     def show(self, words: list[str]) -> None:
         """Run words in the folder and let them print here, until they end."""
@@ -144,9 +148,17 @@ class Place:
         What a script says on standard error belongs to its answer. A variable that `before` or an earlier script
         sets, later ones see. In a dry run there are no answers.
         """
-        lines = [f"[ -e slurm/environment.sh ] || {{ echo '{NOT_THERE}' >&2; exit 2; }}", *filter(None, [before])]
+        lines = [
+            r"printf '\036start 0\n'",  # behind what BASH_ENV prints
+            f"[ -e slurm/environment.sh ] || {{ echo '{NOT_THERE}' >&2; exit 2; }}",
+            "trap 'exit 0' EXIT",  # whatever ends the shell leaves the later scripts without an answer
+            before,
+        ]
         lines += [f"{{ {script}\n}} 2>&1; printf '\\036%s %s\\n' {name} $?" for name, script in parts.items()]
-        return answers(self.run(["bash", "-c", "\n".join(lines)]).text)
+        found = answers(self.run(["bash", "-c", "\n".join(lines)]).text)
+        if not self.dry_run and (lacking := [name for name in parts if name not in found]):
+            raise InputError(f"{self.where}: no answer to {lacking[0]}; does slurm/environment.sh end the shell?")
+        return {name: found[name] for name in found if name in parts}
 
     def has(self, name: str) -> bool:
         """Tell whether the folder holds a file of this name; in a dry run yes."""
@@ -183,8 +195,16 @@ class Place:
             return InputError(f"this rsync is too old ({said[0]}); install rsync 3 (on a Mac: brew install rsync).")
         if status == 255 or "Permission denied (" in stderr:
             return self.no_connection(said[0] if said else "")
+        if noise := last_line(self.noise()):
+            what = f"a start-up file of the shell on {self.host} prints “{noise[:60]}”, which disturbs rsync"
+            return InputError(f"copying {source}: {what}; have it print in interactive shells only.")
         first = said[0] if said else f"rsync ended with {status}"
         return InputError(f"copying {source} stopped ({first}); run the same command again, what came through is kept.")
+
+    def noise(self) -> str:
+        """Return what start-up files of the far shell print where nobody logs in."""
+        words = [*self.ssh, self.host, "true"]
+        return subprocess.run(words, input="", capture_output=True, encoding="utf-8", errors="replace").stdout
 
     def write(self, name: str, data: dict | str) -> None:
         """Write a small file, JSON or text, at the far end, whole or not at all."""
@@ -196,6 +216,13 @@ class Place:
     def digest(self, name: str) -> str:
         """Return the SHA-256 of a file in hexadecimal, that of nothing or an empty text where there is none."""
         return self.run(["bash", "-c", 'sha256sum < "$0" 2> /dev/null || true', name]).text[:64]
+
+
+def for_any_shell(script: str) -> str:
+    """Return a command that runs a script of bash, and that every login shell reads alike: sh, csh, fish."""
+    # Even in single quotes, csh knows ! and no line feed, fish knows backslashes.
+    letters = re.sub(rb"[^\w @+=:,./~|&<>;()*?#-]", lambda byte: b"\\%03o" % byte[0][0], script.encode())
+    return f"""bash -c 'eval "$(printf "{letters.decode()}")"'"""
 
 
 def answers(said: str) -> dict[str, Answer]:

@@ -6,6 +6,7 @@ InputError where something needed is not here, or was edited on both sides.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,9 @@ class Corpus:
     def chunk_names(self) -> list[str]:
         """Return the chunk files of the metadata's documents that exist."""
         names = [document.filename for document in self.documents()]
+        for path in (Path(self.chunks) / name for name in names):
+            if path.is_symlink() and not path.exists():
+                raise InputError(f"{path} is a link to {os.readlink(path)}, which is not there; bring it there first.")
         names = [name for name in names if (Path(self.chunks) / name).is_file()]
         if not names:
             raise InputError(f"{self.chunks} holds no chunk file of {self.metadata}; check METADATA and CHUNKS.")

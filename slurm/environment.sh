@@ -17,6 +17,9 @@ if [ -n "$MODULES" ]; then
   fi
   module reset > /dev/null 2>&1
   # shellcheck disable=SC2086  # several modules are several words
-  module load $MODULES
+  if ! module load $MODULES; then
+    echo "slurm/environment.sh: module load $MODULES failed; see \`module avail\`, and edit MODULES in that file" >&2
+    return 2
+  fi
   if [ -n "${unset_was_error:-}" ]; then set -u; fi
 fi

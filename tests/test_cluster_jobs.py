@@ -1,15 +1,18 @@
 """What is submitted, shown, cancelled: cluster/jobs.py and follow.py on recorded text, or in a folder without Slurm."""
 
 import os
+import re
 import shlex
 import shutil
+import subprocess
 import time
+from calendar import timegm
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cluster import follow, jobs, ledger
+from cluster import fetch, follow, jobs, ledger
 from cluster.jobs import Command, Request, next_step, read_command
 from cluster.ledger import Snapshot
 from cluster.place import Answer, Place
@@ -184,13 +187,23 @@ def test_the_ledgers_line_is_one_line_whatever_the_words(folder):
         ),
         (
             {"submitted": Answer("sbatch: error: Batch job submission failed: Invalid account\n", 1)},
-            InputError(
-                r"sbatch refused slurm/train_nopara.slurm \(sbatch: error: .* Invalid account\); make preflight"
-            ),
+            InputError(r"sbatch refused slurm/train_nopara.slurm: Batch job submission failed: Invalid account\.$"),
         ),
         (
             {"submitted": Answer("17\n", 0), "noted": Answer("bash: logs/jobs.tsv: No space left on device\n", 1)},
             InputError("job 17 was cancelled, for logs/jobs.tsv cannot be written: make room on its disk"),
+        ),
+        (
+            {
+                "submitted": Answer(
+                    "sbatch: error: QOSMaxSubmit\nsbatch: error: Batch job failed: policy\nToo many.\n", 1
+                )
+            },
+            InputError(r"sbatch refused .*: QOSMaxSubmit; Batch job failed: policy; Too many\.$"),
+        ),
+        (
+            {"submitted": Answer("Welcome!\nhave fun\n", 0), "noted": Answer("", 0)},
+            InputError(r"sbatch gave no job id \(have fun\): make status shows whether the job is there\.$"),
         ),
         ({"keep": Answer("", 1)}, InputError("was taken over by somebody else's submission: run the same command")),
     ],
@@ -203,6 +216,212 @@ def test_what_came_of_a_submission_is_told(done, expected):
             jobs.outcome(TRAIN, step, done)
     else:
         assert jobs.outcome(TRAIN, step, done) == expected
+
+
+BANNER = """
+-----------------------------------
+   Welcome to 2 clusters, since 2009
+-----------------------------------
+--> Verifying valid submit host (login4)...OK"""
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["519605", "519605;delta", f"{BANNER}\n519605", f"519605;delta\n{BANNER}\n", "Submitted batch job 519605"]
+    + [f"{BANNER}\nSubmitted batch job 519605 on cluster delta\nHave fun!", "  519605  \nCharging 2009 hours"],
+)
+def test_the_jobs_id_is_found_whatever_else_a_sites_sbatch_prints(folder, monkeypatch, said):
+    program(monkeypatch, "sbatch", f"cat <<'EOF'\n{said}\nEOF\n")
+    assert jobs.submit(folder, TRAIN, TRAINING) == "submitted job 519605 (train nopara)"
+    (job,) = ledger.read_ledger(Path("logs/jobs.tsv").read_text())
+    assert (job.id, job.stage, job.record) == ("519605", "train", RECORD)
+
+
+def program(monkeypatch, name, script):
+    """Put a program of this name before all others."""
+    Path("bin").mkdir(exist_ok=True)
+    Path("bin", name).write_text(f"#!/bin/bash\n{script}")
+    Path("bin", name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{Path('bin').resolve()}:{os.environ['PATH']}")
+
+
+# ---------------------------------------------------------------- jobs submitted by hand
+
+
+def run_job(*words, **variables) -> str:
+    """Run a job file as Slurm would, with an srun that does nothing; return what it said."""
+    environment = {**os.environ, "SLURM_JOB_ID": "9", "SLURM_JOB_NAME": "x", **variables}
+    return subprocess.run(["bash", *words], env=environment, capture_output=True, text=True).stderr
+
+
+def noted() -> list[list[str]]:
+    lines = Path("logs/jobs.tsv").read_text().splitlines() if Path("logs/jobs.tsv").exists() else []
+    return [line.split("\t") for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("words", "stage", "model", "record"),
+    [
+        (["slurm/train_para20.slurm"], "train", "para20", "output/models/para20/training.json"),
+        (
+            ["slurm/train_para20.slurm", "-o", "out/models/my own/"],
+            "train",
+            "my own",
+            "out/models/my own/training.json",
+        ),
+        (["slurm/train_para20.slurm", "--outputdir=my tests/x"], "train", "my tests/x", "my tests/x/training.json"),
+        (["slurm/apply_tuned.slurm"], "apply", "para10", "output/embeddings/para10/manifest.json"),
+        (["slurm/precocity.slurm"], "precocity", "para10", "output/precocity/para10/manifest.json"),
+        (["slurm/paraphrase_local.slurm"], "paraphrase", "para10", "output/paraphrased/para10.tsv.json"),
+    ],
+)
+def test_every_job_writes_its_own_line_once(folder, monkeypatch, words, stage, model, record):
+    program(monkeypatch, "srun", "exit 0\n")
+    sed = "s|^SERVER=.*|SERVER=(false)|"
+    subprocess.run(["sed", "-i", sed, "slurm/paraphrase_local.slurm"], check=True)
+    for restart in "01":  # after a requeue it has its line
+        run_job(*words, SLURM_ARRAY_JOB_ID="8", SLURM_ARRAY_TASK_ID="190", SLURM_RESTART_COUNT=restart)
+    ((time_, *cells),) = noted()
+    assert cells[:3] == [stage, model, "8"] and cells[5] == record and len(cells) == 6
+    assert abs(time.time() - timegm(time.strptime(time_, "%Y-%m-%dT%H:%M:%SZ"))) < 60
+    (job,) = ledger.read_ledger(Path("logs/jobs.tsv").read_text())
+    assert shlex.split(job.words)[0].endswith(".py")
+
+
+def test_the_line_has_the_time_of_submission(folder, monkeypatch):
+    """Embeddings submitted while a training waits are newer than it, whenever it starts."""
+    monkeypatch.setenv("TZ", "CST6")  # squeue prints local time
+    program(monkeypatch, "squeue", "[[ $* == *%V* ]] && echo 2026-11-25T16:59:49\n")
+    run_job(TRAIN.file)
+    assert noted()[0][0] == "2026-11-25T22:59:49Z"
+
+
+def test_a_job_that_delta_submitted_has_its_line_and_one_that_fails_early_gets_one(folder, monkeypatch):
+    Path("logs/jobs.tsv").write_text(line(9, "slurm/train_nopara.slurm TuneEmbeddings.py"))
+    run_job(TRAIN.file)
+    assert len(noted()) == 1
+    environment = Path("slurm/environment.sh")
+    environment.write_text('echo "no modules here" >&2\nPYTHON=x\nreturn 2\n')
+    assert "no modules here" in run_job("slurm/train_para20.slurm", SLURM_JOB_ID="10")
+    assert [cells[3] for cells in noted()] == ["9", "10"]
+
+
+def test_a_job_with_two_lines_is_one_job_and_all_that_run_count():
+    text = line(8, "x") + line(9, "y") + line(9, "z") + line("", "x") + line("1;rm", "x") + line("-", "w", "apply")
+    assert [(job.id, job.words) for job in ledger.read_ledger(text)] == [("9", "z"), ("-", "w")]
+    seen = snapshot(text, "8|RUNNING|0:12 of 30:00, None\n9|PENDING|0:00 of 30:00, Dependency\n")
+    assert [job.id for job, _ in ledger.states(seen, "nopara") if job.stage == "train"] == ["8", "9"]
+
+
+def test_what_a_hand_submitted_training_does_already_is_not_submitted_beside_it():
+    queue = "8|RUNNING|0:12 of 30:00, None\n"
+    own = " ".join(TRAINING.words)
+    assert next_step(TRAIN, TRAINING, snapshot(line(8, f"{own} "), queue)).told.startswith("job 8 does this already")
+    elsewhere = line(8, f"{own} --epochs 3").replace("\tnopara\t", "\tmy own\t")
+    with pytest.raises(InputError, match=r"another train of my own is under way \(job 8\)"):  # in the same folder
+        next_step(TRAIN, TRAINING, snapshot(elsewhere, queue, found=files(RECORD)))
+    found = files(MODEL, RECORD)
+    assert "after job 8" in next_step(APPLY, APPLYING, snapshot(elsewhere, queue, found=found)).told
+
+
+def test_jobs_by_hand_that_wait_are_asked_for_their_lines(folder, monkeypatch):
+    """By what squeue -o '%F|%Z|%o' printed (22.05): a job file with its flags, of this folder and of others."""
+    here = Path.cwd()
+    Path("logs/jobs.tsv").write_text(line(7, "x"))
+    Path("slurm/mine.slurm").write_text("touch ran\n")
+    waiting = f"""7|{here}|{here}/slurm/train_nopara.slurm
+8|{here}|{here}/slurm/train_para20.slurm --epochs 3
+9|{here}|{here}/slurm/apply_tuned.slurm -m output/models/para20/final -o output/embeddings/para20
+9|{here}|{here}/slurm/apply_tuned.slurm -m output/models/para20/final -o output/embeddings/para20
+10|/elsewhere|/elsewhere/slurm/train_para20.slurm
+11|{here}|{here}/slurm/mine.slurm
+12|{here}|(null)
+13|{here}|{here}/slurm/paraphrase_local.slurm
+"""
+    states_ = "".join(f"{id_}|PENDING|0:00 of 8:00:00, Priority\n" for id_ in (7, 8, "9_179", "9_180", 13))
+    program(monkeypatch, "squeue", f"[[ $* == *%F* ]] && cat <<'EOF' || echo '{states_}'\n{waiting}EOF\n")
+    seen, _ = follow.look(folder)
+    assert [(job.id, job.stage, job.model, state) for job, state in ledger.states(seen)] == [
+        ("7", "train", "nopara", "PENDING"),
+        ("13", "paraphrase", "para10", "PENDING"),
+        ("8", "train", "para20", "PENDING"),
+        ("9", "apply", "para20", "PENDING×2"),
+    ]
+    assert ledger.training_of(seen, "output/models/para20/final").id == "8"
+    assert not Path("ran").exists() and len(noted()) == 1
+    with pytest.raises(
+        InputError, match=r"job 8 is to make output/models/para20 anew; make wait first, or make cancel"
+    ):
+        fetch.pull_model(folder, "output", "para20")
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ([], ""),
+        (
+            ["-m", "output/models/para20/final"],
+            "embeddings/para10 is named for another model than output/models/para20/final",
+        ),
+        (
+            ["-o", "output/embeddings/para20"],
+            "output/embeddings/para20 is named for another model than output/models/para10",
+        ),
+        (
+            ["--outputpath=x/nopara/", "--modelpath=x/models/para20/checkpoint-5"],
+            "x/nopara/ is named for another model than x/models/",
+        ),
+        (
+            ["-m", "sentence-transformers/x"],
+            "output/embeddings/para10 is named for another model than sentence-transformers/x",
+        ),
+        (
+            ["-o", "output/embeddings/base"],
+            "output/embeddings/base is named for another model than output/models/para10",
+        ),
+        (["-m", "/work/models/x", "-o", "output/embeddings/base"], ""),
+        (
+            ["-m", "output/models/my own/final", "-o", "output/embeddings/other"],
+            "embeddings/other is named for another model",
+        ),
+        (["-m", "output/models/my own/final", "-o", "output/embeddings/my own"], ""),
+        (["-m", "output/models/my own/final/", "-o", "output/embeddings/my own, centered"], ""),
+        (["-o", "output/embeddings/para10_float16"], ""),
+    ],
+)
+def test_a_folder_of_one_model_takes_no_other_models_vectors(folder, monkeypatch, flags, complaint):
+    """Neither before a job is submitted nor in it; output/models/other is a model, too."""
+    program(monkeypatch, "srun", "touch ran\n")
+    Path("output/models/other").mkdir(parents=True)
+    request = replace(APPLY, flags=tuple(flags))
+    shown = subprocess.run(["bash", "-c", jobs.show_command(request)], capture_output=True, text=True)
+    assert (shown.returncode != 0) == bool(complaint) and complaint in shown.stderr
+    said = run_job(APPLY.file, *flags, SLURM_ARRAY_TASK_ID="190")
+    assert complaint in said and Path("ran").exists() == (not complaint)
+    assert noted()[0][1] == "apply"  # known to have failed
+
+
+@pytest.mark.parametrize("name", ["train_para20", "apply_tuned", "precocity", "paraphrase_local"])
+def test_bash_before_4_4_meets_no_empty_array_under_nounset(folder, name):
+    """There, \"${FLAGS[@]}\" of FLAGS=() is an unset variable: no job file expands anything with set -u on."""
+    Path("trace").write_text("PS4='+$- '; set -x\n")
+    trace = run_job(f"slurm/{name}.slurm", BASH_ENV="trace", SHOW_COMMAND="yes", SLURM_ARRAY_TASK_ID="190").splitlines()
+    options = [found[1] for text in trace if (found := re.match(r"\++([A-Za-z]+) ", text))]
+    assert len(options) > 10 and not [letters for letters in options if "u" in letters]
+
+
+def test_an_embedding_job_that_is_stopped_says_that_its_decade_starts_from_nothing(folder, monkeypatch):
+    program(monkeypatch, "srun", "exit 143\n")
+    program(monkeypatch, "squeue", "echo RUNNING\n")
+    program(monkeypatch, "scontrol", 'echo "$@" >> requeued\n')
+    environment = {**os.environ, "SLURM_JOB_ID": "9", "SLURM_JOB_NAME": "x", "SLURM_ARRAY_TASK_ID": "190"}
+    for file, told in (
+        (APPLY.file, "starts its decade from nothing in a new run"),
+        (TRAIN.file, "goes on in a new run"),
+    ):
+        done = subprocess.run(["bash", file], env=environment, capture_output=True, text=True)
+        assert f"{told} of job 9" in done.stdout, done.stderr
+    assert Path("requeued").read_text() == "requeue 9\n" * 2
 
 
 # ---------------------------------------------------------------- the lock
@@ -287,7 +506,7 @@ def test_status_shows_what_waits_and_why():
 
 
 def test_status_in_a_folder_shows_logs_and_products(folder):
-    assert follow.status(folder) == ["no job was submitted by make here yet"]
+    assert follow.status(folder) == ["no job was submitted here yet"]
     Path("logs/jobs.tsv").write_text(line("-", "x") + line("-", "x", "apply"))
     for name in ("models/my own/training.json", "embeddings/a b/manifest.json", "embeddings/a b/decades/1900.json"):
         Path("output", name).parent.mkdir(parents=True, exist_ok=True)
@@ -303,6 +522,23 @@ def test_status_in_a_folder_shows_logs_and_products(folder):
         "embeddings output/embeddings/a b: 1 decades, complete",
         "embeddings output/embeddings/half: 0 decades, not complete",
     ]
+
+
+def test_a_balance_that_is_too_small_is_told_where_a_job_waits_for_it(folder, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    for reason in ("QOSGrpBillingMinutes", "AssocGrpGRESMinutes"):
+        assert "the account has less left than the job asks for" in follow.why_stuck(
+            f"PENDING for 0:00 of 8:00:00, {reason}"
+        )
+    assert not follow.why_stuck("PENDING for 0:00 of 8:00:00, QOSMaxJobsPerUserLimit")
+    Path("logs/jobs.tsv").write_text(line(24, "x"))
+    waits = (
+        "[[ $* == *%F* ]] || [ -e over ] && exit; echo '24|PENDING|0:00 of 8:00:00, QOSGrpBillingMinutes'; touch over\n"
+    )
+    program(monkeypatch, "squeue", waits)
+    with pytest.raises(InputError, match="train job 24 UNKNOWN: .* an embedding job from the start of its decade"):
+        follow.wait(folder, "nopara", every=0.1)
+    assert "train 24 PENDING: the account has less left than the job asks for; make cancel, then" in caplog.text
 
 
 def test_logs_of_an_array_are_told_from_those_of_other_jobs(folder, capsys):

@@ -241,7 +241,8 @@ def test_paraphrases_from_a_server_inside_the_job(sent, environment):
     assert sent.until_ended(job) == "COMPLETED", sent.log(job)
     rows = corpus.read_pairs(sent.far / "output/paraphrased/para20.tsv")
     assert len(rows) == len(corpus.read_pairs(sent.clone / "output/pairs/para20.tsv"))
-    assert sent.delta("pgrep -f openai_server.py", check=False) == ""
+    own = 'for pid in $(pgrep -f openai_server.py); do [ "$(readlink /proc/$pid/cwd)" != "$PWD" ] || echo $pid; done'
+    assert sent.delta(own, check=False) == ""
     file.write_text(edited.replace(server, "SERVER=(false)"))
     job = sent.submit("slurm/paraphrase_local.slurm", "tiny")
     assert sent.until_ended(job) == "FAILED" and f"the server ended: see logs/server-{job}.out" in sent.log(job)

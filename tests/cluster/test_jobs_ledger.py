@@ -12,6 +12,7 @@ import pytest
 from cluster import jobs
 from cluster.jobs import Request
 from cluster.place import Place
+from script import InputError
 
 TRAIN = ("train", "slurm/train_nopara.slurm", "--hold")
 APPLY = ("apply", "slurm/apply_tuned.slurm", "--array=190-192")
@@ -32,8 +33,8 @@ def light(sent):
     (sent.far / "work").mkdir()
     for stage, name in (("train", "train_nopara"), ("apply", "apply_tuned")):
         file = sent.far / f"slurm/{name}.slurm"
-        start = "run_to_the_end"
-        instead = f'[ -n "${{SHOW_COMMAND:-}}" ] || exec bash -e work/{stage}\n{start}'
+        start = ". slurm/job.sh\n"
+        instead = f'{start}run_to_the_end() {{ begin "$@"; exec bash -e work/{stage}; }}\n'
         file.write_text(file.read_text().replace(start, instead))
         (sent.far / "work" / stage).write_text("")
     return sent
@@ -145,6 +146,32 @@ run_to_the_end bash work/step --overwrite -o "output/$SLURM_ARRAY_TASK_ID"
         "4 1: -o output/4",
         "4 : --overwrite -o output/4",
     ]
+
+
+def test_make_knows_a_job_that_was_submitted_by_hand_while_it_waits_and_runs_and_after(light):
+    (light.far / "work/train").write_text("until [ -e go ]; do sleep 0.2; done\nexit 3\n")
+    hand = light.submit("--hold slurm/train_nopara.slurm --epochs 3")
+    assert f"job {hand}" in light.make("status")
+    ledger = light.far / "logs/jobs.tsv"
+    assert not ledger.exists()  # no line yet
+    with pytest.raises(InputError, match=rf"another train of nopara is under way \(job {hand}\)"):
+        submit(light, *TRAIN)
+    assert f"after job {hand}" in submit(light, *APPLY, flags=FLAGS)
+    (array,) = ids(light)
+    light.make(
+        "pull-model", fails=f"job {hand} is to make delta:{light.far}/output/models/nopara anew; make wait first"
+    )
+    light.delta(f"scontrol release {hand}")
+    light.until(lambda: ids(light).count(hand) == 1)
+    assert f"job {hand} does this already" in submit(light, *TRAIN[:2], flags=("--epochs", "3"))
+    assert f"==> logs/train_nopara-{hand}.out" in light.make("logs")
+    light.delta("touch go")
+    assert light.until_ended(hand) == "FAILED"
+    light.make("wait", "EVERY=1", fails=f"train job {hand} FAILED; apply job {array} CANCELLED")
+    assert len(ids(light)) == 2  # its own line, and that of the embeddings, which have never started
+    again = light.submit("--hold slurm/train_nopara.slurm")
+    assert f"cancelled job {again} (train nopara)" in light.make("cancel")
+    assert light.state(again) == "CANCELLED"
 
 
 def test_two_at_once_submit_one_job(light):

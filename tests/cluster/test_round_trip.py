@@ -250,7 +250,7 @@ def test_a_dry_run_prints_the_commands_and_changes_nothing(user):
     for target in (*targets, "wait", "pull-model", "pull-embeddings", "precocity-cluster", "pull-precocity"):
         said = user.make(target, "DRY_RUN=1", f"CAMPUS=campus:{user.campus}")
         assert "ssh -F" in said, target
-        assert target != "sync-delta" or "rsync -rltz" in said
+        assert target != "sync-delta" or "rsync -rLtz" in said
         assert target not in ("train", "apply") or "sbatch --parsable" in said
     assert (tree(user.clone), tree(user.far), user.delta("squeue -h -a")) == before
     assert not user.campus.exists()
