@@ -1,7 +1,6 @@
 """delta.py and the job files, as far as they can be checked without a cluster (tests/cluster has the real one)."""
 
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -85,16 +84,14 @@ def test_the_users_own_shared_connection_is_taken(tmp_path):
     config = tmp_path / "config"
     config.write_text("Host delta\n  ControlPath ~/.ssh/mine-%C\n")
     own = Place("delta", "/projects/x", f"ssh -F {config}", False)
-    ours = Place("other", "/projects/x y", f"ssh -F {config}", False)
+    folder = tmp_path / "x y"
+    folder.mkdir()
+    ours = Place("other", str(folder), f"ssh -F {config}", False)
     assert "ControlPersist=8h" not in own.ssh and "ControlPersist=8h" in ours.ssh
-    command = ours.command(["ls", "a b"])
-    assert command[-2] == "other" and shlex.split(shlex.split(command[-1])[2])[-5:] == [
-        "cd",
-        "/projects/x y",
-        "&&",
-        "ls",
-        "a b",
-    ]
+    command = ours.command(["sh", "-c", 'pwd; printf "%s|" "$@"', "-", "a b", "$x"])
+    assert command[-2] == "other"
+    far = subprocess.run(["sh", "-c", command[-1]], capture_output=True, text=True)
+    assert far.stdout == f"{folder}\na b|$x|"
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh here")
