@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-LONG_AGO = 946684800  # seconds: 2000-01-01
+LONG_AGO = 946684800 * 10**9  # ns: 2000-01-01
 BLOCK = 1 << 20  # bytes
 
 
@@ -70,21 +70,21 @@ def digest_of(path: str) -> str:
     return digest.hexdigest()
 
 
-def state_of(setting: str, path: str) -> tuple[str, float] | None:
-    """Return the state of what a path leads to, as a line, and the time of its newest file; None for anything else."""
+def state_of(setting: str, path: str) -> tuple[str, int] | None:
+    """Return the state of what a path leads to, as a line, and the time (ns) of its newest file; None if neither."""
     if setting == "DOCUMENTS":
-        return f"documents {hashlib.sha256(documents_in(path).encode()).hexdigest()}", os.stat(path).st_mtime
+        return f"documents {hashlib.sha256(documents_in(path).encode()).hexdigest()}", os.stat(path).st_mtime_ns
     if os.path.isfile(path):
-        return f"{path} {digest_of(path)}", os.stat(path).st_mtime
+        return f"{path} {digest_of(path)}", os.stat(path).st_mtime_ns
     if os.path.isdir(path):
         files = files_below(path)
-        newest = max((int(file.rpartition(" ")[2]) for file in files), default=0) / 1e9
+        newest = max((int(file.rpartition(" ")[2]) for file in files), default=0)
         return f"{path} {len(files)} files {hashlib.sha256(repr(files).encode()).hexdigest()}", newest
     return None
 
 
-def write_if_other(note: Path, text: str, age: float) -> None:
-    """Write a note unless it says this already; if it is new, with the given time, which lies not in the future."""
+def write_if_other(note: Path, text: str, age: int) -> None:
+    """Write a note unless it says this already; if it is new, with the given time (ns), but not one in the future."""
     before = note.read_text(encoding="utf-8") if note.exists() else None
     if before == text:
         return
@@ -92,7 +92,7 @@ def write_if_other(note: Path, text: str, age: float) -> None:
     beside = note.with_name(f".{note.name}.{os.getpid()}.partial")
     beside.write_text(text, encoding="utf-8")
     if before is None:
-        os.utime(beside, (min(age, time.time()),) * 2)
+        os.utime(beside, ns=(min(age, time.time_ns()),) * 2)
     os.replace(beside, note)
 
 
