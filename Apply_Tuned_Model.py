@@ -76,7 +76,7 @@ def check_folder(folder: Path, args, settings: dict) -> None:
     for decade, record in corpus.read_records(folder).items():
         record = corpus.FORMERLY | record
         differs = [name for name in {**settings, "held_out_of": None} if record.get(name) != settings.get(name)]
-        if differs and not asked_for(decade, args):
+        if differs and not asked_for(decade, args) and not args.only_these_years:
             raise InputError(
                 f"{folder} holds the {decade}s made with another {differs[0]}; choose another -o, delete the folder or "
                 "embed these years too."
@@ -144,8 +144,11 @@ def embed(folder: Path, todo: dict[int, list[Document]], chunks: ChunkFolder, en
 
 
 def listed(found: dict[int, dict], args, done) -> list[dict]:
-    """Return the records that the manifest lists: of the decades in `done` and of those outside the years asked for."""
-    return [record for decade, record in found.items() if decade in done or not asked_for(decade, args)]
+    """Return the records that the manifest lists: of decades in `done`, and if wanted of those beyond the years."""
+    with_others = not args.only_these_years
+    return [
+        record for decade, record in found.items() if decade in done or (with_others and not asked_for(decade, args))
+    ]
 
 
 def manifest_stands(folder: Path, args, done) -> bool:
@@ -170,7 +173,8 @@ def write_manifest(folder: Path, args, started: float, done) -> bool:
         facts = corpus.manifest_facts(args.modelpath, records)
         script.write_json(folder / corpus.MANIFEST, script.run_record(args, started, **facts))
     for decade in found.keys() - {record["decade"] for record in records}:
-        log.warning("the metadata has no document of the %ds any more; manifest.json leaves them out", decade)
+        who = "the metadata has no document of" if asked_for(decade, args) else "nobody asks for"
+        log.warning("%s the %ds any more; manifest.json leaves them out", who, decade)
     return True
 
 
@@ -191,17 +195,13 @@ def parse_args(argv: list[str] | None = None):
     script.add_corpus_arguments(arguments)
     add("-o", "--outputpath", required=True, metavar="FOLDER", help="where the decades' files go")
     add("--decade", type=decade, metavar="YEAR", help="only the decade of this first year")
+    add("--only-these-years", action="store_true", help="leave decades of earlier runs out of the manifest")
     count, add = script.positive_int, arguments.add_argument_group("how").add_argument
     add("--format", choices=corpus.EMBEDDING_FORMATS, default="parquet", help="tsv: the original's, 3 times the size")
     dtypes = "of the stored vectors; float16 halves the files and errs by 6e-5 at most"
     add("--dtype", choices=("float32", "float16"), default="float32", help=dtypes)
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one")
-    add(
-        "--precision",
-        choices=("auto", "bf16", "fp16", "fp32"),
-        default="auto",
-        help="auto: half where in hardware",
-    )
+    add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--batch-size", type=count, default=BATCH_SIZE, help="passages (default %(default)s)")
     add("--max-seq-length", type=count, metavar="TOKENS", help="cut passages here (default the model's)")
     add("--check", action="store_true", help="check metadata, chunk files and output folder; embed nothing")
@@ -233,8 +233,10 @@ def main(argv: list[str] | None = None) -> int:
         how = (args.device, args.precision, args.batch_size, args.max_seq_length, args.dtype)
         embed(folder, todo, chunks, Encoder(EncoderSettings(args.modelpath, *how)), settings)
         others = {decade: documents for decade, documents in decades.items() if decade not in todo}
-        if args.decade is not None and manifest_stands(folder, args, decades):
+        if manifest_stands(folder, args, decades):
             log.info("manifest.json is there already and lists all %d decades", len(decades))
+            if args.decade is None:
+                (folder / corpus.MANIFEST).touch()  # newer than what it was checked against, so that make believes it
         elif not corpus.are_written(folder, others, chunks, settings):
             log.info("other tasks have decades left to embed; the last of the %d writes manifest.json", len(decades))
         elif write_manifest(folder, args, started, decades.keys()):

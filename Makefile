@@ -21,13 +21,6 @@ CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS) $(CORPUS_FLAGS)
 # A stage's code beside its script: the modules or packages named, and what all scripts share.
 code = $(wildcard $(1:%=%.py) $(1:%=%/*.py) $(1:%=%/templates/*)) script.py corpus.py lock.py
 
-# The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
-READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)
-
-# Made on the way to another target, and kept.
-.PRECIOUS: $(OUTPUT)/pairs/para%.tsv $(OUTPUT)/paraphrased/%.tsv $(OUTPUT)/models/%/training.json \
-  $(OUTPUT)/embeddings/%/manifest.json $(OUTPUT)/precocity/%/manifest.json
-
 # Targets in plain words are commands, not files.
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' settings.mk Makefile slurm/delta.mk)
 
@@ -55,20 +48,18 @@ $(VENV)/.installed-demo: demo/requirements.txt demo/requirements-no-deps.txt $(V
 
 # ---- demo: the same pipeline with demo/demo.mk ----------------------------------------------------------------------
 demo: $(VENV)/.installed-demo ## Run all of it on the State of the Union addresses, no key or GPU needed.
-	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk pairs pairs-no-paraphrase precocity
-	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk report
+	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk pairs pairs-no-paraphrase precocity report
 
 # ---- 1. pairs -------------------------------------------------------------------------------------------------------
 pairs: $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv ## Choose training pairs, some flagged for paraphrase.
 
 pairs-no-paraphrase: $(OUTPUT)/pairs/nopara.tsv ## Choose as many pairs a year, neighboring passages only.
 
-$(OUTPUT)/pairs/para%.tsv: select_training_pairs_final.py $(call code,selection) $(METADATA) \
-    $(call stamps,corpus pairs) | $(READY)
+$(OUTPUT)/pairs/para%.tsv: select_training_pairs_final.py $(call code,selection) $(call stamps,corpus pairs) | $(READY)
 	$(PYTHON) $< $(PAIRS_PER_YEAR) $(CORPUS) --paraphrase-share $*e-2 --seed $(SEED) $(PAIRS_FLAGS) -o $@
 
-$(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv \
-    $(call code,selection) $(METADATA) $(call stamps,corpus nopara) | $(READY)
+$(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py $(call code,selection) \
+    $(call stamps,pairs/$(PARAPHRASE_SET).tsv) $(call stamps,corpus nopara) | $(READY)
 	$(PYTHON) $< $(CORPUS) --match $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv --seed $(SEED) $(NOPARA_FLAGS) -o $@
 
 # ---- 2. paraphrases -------------------------------------------------------------------------------------------------
@@ -81,8 +72,8 @@ paraphrase: $(FLAGGED:$(OUTPUT)/pairs/%=$(OUTPUT)/paraphrased/%) ## Paraphrase t
 	$(call if_flagged,:)
 
 # The journal beside the table holds what you paid for. It is no target, so make never deletes it.
-$(OUTPUT)/paraphrased/%.tsv: $(OUTPUT)/pairs/%.tsv synthetic_data_generator.py prompts.toml $(call code,paraphrase) \
-    $(call stamps,paraphrase) | $(READY)
+$(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py prompts.toml $(call code,paraphrase) \
+    $(call stamps,pairs/%.tsv paraphrase) | $(READY)
 	$(PARAPHRASER) $(call generate,$*)
 
 paraphrase-estimate: $(FLAGGED) ## Say how much it will cost and how long it will take; call nothing.
@@ -98,37 +89,40 @@ paraphrase-batch: $(FLAGGED) ## Paraphrase at half the price: BATCH=submit|statu
 train-local: $(OUTPUT)/models/$(TRAIN)/training.json ## Tune the base model on this machine (TRAIN=para10|para20|nopara).
 
 TUNING := TuneEmbeddings.py $(call code,tuning encoder) $(call stamps,tune)
-tune = $(PYTHON) TuneEmbeddings.py -d $< -o $(@D) -t $(METADATA) -r $(CHUNKS) $(CORPUS_FLAGS) \
-  --base-model $(BASE_MODEL) --seed $(1) --resume $(TUNE_FLAGS)
+tune = $(PYTHON) TuneEmbeddings.py -d $(OUTPUT)/$(1) -o $(@D) -t $(METADATA) -r $(CHUNKS) $(CORPUS_FLAGS) \
+  --base-model $(BASE_MODEL) --seed $(2) --resume $(TUNE_FLAGS)
 
-$(OUTPUT)/models/nopara/training.json: $(OUTPUT)/pairs/nopara.tsv $(TUNING) | $(READY)
-	$(call tune,$(SEED)) --keep-finished
+$(OUTPUT)/models/nopara/training.json: $(call stamps,pairs/nopara.tsv) $(TUNING) | $(READY)
+	$(call tune,pairs/nopara.tsv,$(SEED)) --keep-finished
 
-$(OUTPUT)/models/%/training.json: $(OUTPUT)/paraphrased/%.tsv $(TUNING) | $(READY)
-	$(call tune,$(SEED)) --keep-finished
+$(OUTPUT)/models/%/training.json: $(call stamps,paraphrased/%.tsv) $(TUNING) | $(READY)
+	$(call tune,paraphrased/$*.tsv,$(SEED)) --keep-finished
 
 # ---- 4. embeddings --------------------------------------------------------------------------------------------------
 apply-local: $(OUTPUT)/embeddings/$(TRAIN)/manifest.json ## Embed every passage with the tuned model on this machine.
 
-APPLYING := Apply_Tuned_Model.py $(call code,encoder) $(METADATA) $(call stamps,corpus apply)
-apply = $(PYTHON) Apply_Tuned_Model.py $(CORPUS) $(APPLY_FLAGS) -o $(@D) -m $(1)
+APPLYING := Apply_Tuned_Model.py $(call code,encoder) $(call stamps,corpus apply)
+apply = $(PYTHON) Apply_Tuned_Model.py $(CORPUS) --only-these-years $(APPLY_FLAGS) -o $(@D) -m $(1)
+# A folder from which a decade's file is gone is made whole again.
+$(foreach one,$(wildcard $(OUTPUT)/embeddings/*),$(if $(call lacking,$(one)),$(eval $(one)/manifest.json: FORCE)))
 
 $(OUTPUT)/embeddings/base/manifest.json: $(APPLYING) | $(READY)
 	$(call apply,$(BASE_MODEL))
 
-$(OUTPUT)/embeddings/%/manifest.json: $(OUTPUT)/models/%/training.json $(APPLYING) | $(READY)
-	$(call apply,$(<D)/final)
+$(OUTPUT)/embeddings/%/manifest.json: $(call stamps,models/%/training.json) $(APPLYING) | $(READY)
+	$(call apply,$(OUTPUT)/models/$*/final)
 
 # ---- 5. precocity ---------------------------------------------------------------------------------------------------
 precocity: $(OUTPUT)/precocity/$(TRAIN)/section.html ## Measure which documents are ahead of their time.
-	@echo "The table: $(<D)/*s_docs.tsv, the pictures: $(<D)/*.png"
+	@echo "The table:" $(<D)/*s_docs.tsv "and the pictures: $(<D)/*.png"
 
-$(OUTPUT)/precocity/%/manifest.json: $(OUTPUT)/embeddings/%/manifest.json calc_precocity_for_embeddings.py \
-    $(call code,precocity encoder) $(METADATA) $(call stamps,precocity) | $(READY)
-	$(PYTHON) calc_precocity_for_embeddings.py -m $(METADATA) -d $(<D) $(YEARS) $(PRECOCITY_FLAGS) -o $(@D)
+$(OUTPUT)/precocity/%/manifest.json: $(call stamps,embeddings/%/manifest.json) calc_precocity_for_embeddings.py \
+    $(call code,precocity encoder) $(call stamps,precocity) | $(READY)
+	$(PYTHON) calc_precocity_for_embeddings.py -m $(METADATA) -d $(OUTPUT)/embeddings/$* $(YEARS) $(CORPUS_FLAGS) \
+	  $(PRECOCITY_FLAGS) -o $(@D)
 
-$(OUTPUT)/precocity/%/section.html: $(OUTPUT)/precocity/%/manifest.json report_precocity.py \
-    $(call code,report precocity encoder) $(METADATA) $(call stamps,section) | $(READY)
+$(OUTPUT)/precocity/%/section.html: $(call stamps,precocity/%/manifest.json) report_precocity.py \
+    $(call code,report precocity encoder) $(call stamps,section) | $(READY)
 	$(PYTHON) report_precocity.py $(@D) -t $(METADATA) $(PRECOCITY_REPORT_FLAGS) -o $(@D)
 
 # ---- 6. report ------------------------------------------------------------------------------------------------------
@@ -137,15 +131,21 @@ evaluate: report ## The same as make report.
 report: $(OUTPUT)/report/$(TRAIN)/report.html ## Compare base, tuned and topic model; make all this needs first.
 	@echo "The report: $<"
 
-REPORTING := evaluate_timeline.py $(call code,report encoder) $(METADATA) $(call stamps,corpus report)
-report = $(PYTHON) evaluate_timeline.py $(1) -t $(METADATA) -r $(CHUNKS) --seed $(SEED) $(REPORT_FLAGS) -o $(@D)
-# The report shows precocity, too, once make precocity has measured it, or a cluster has.
-SECTION = $(if $(ELSEWHERE),$(OUTPUT)/precocity/$(TRAIN)/section.html,$(wildcard $(OUTPUT)/precocity/$(TRAIN)/section.html))
+REPORTING := evaluate_timeline.py $(call code,report encoder) $(call stamps,corpus report)
+report = $(PYTHON) evaluate_timeline.py $(1) -t $(METADATA) -r $(CHUNKS) $(CORPUS_FLAGS) --seed $(SEED) \
+  $(REPORT_FLAGS) -o $(@D)
+# The report shows precocity, too, where make precocity or a cluster has measured it, or make is to measure it first.
+SECTION := precocity/$(TRAIN)/section.html
+SECTION := $(if $(ELSEWHERE)$(filter precocity,$(MAKECMDGOALS))$(wildcard $(OUTPUT)/$(SECTION)),$(SECTION))
+# It also tells in which settings a finished model was kept as it is; TuneEmbeddings.py notes them in kept.json.
+KEPT = $(if $(COMPARED),models/$(TRAIN)/kept.json)
+$(OUTPUT)/settings/models/%/kept.json.txt: $(call stamps,models/%/training.json) FORCE | $(READY)
+	$(stamp) 'KEPT = $(OUTPUT)/models/$*/kept.json'
 
-$(OUTPUT)/report/$(TRAIN)/report.html: $(COMPARED:%=$(OUTPUT)/embeddings/%/manifest.json) $(SECTION) \
+$(OUTPUT)/report/$(TRAIN)/report.html: $(call stamps,$(COMPARED:%=embeddings/%/manifest.json) $(KEPT) $(SECTION)) \
     $(REPORTING) | $(READY)
 	$(call report,$(foreach one,$(COMPARED),$(one)=$(OUTPUT)/embeddings/$(one)) \
-	  $(if $(COMPARED),--training $(OUTPUT)/models/$(TRAIN)/training.json) $(SECTION:%=--section %))
+	  $(if $(COMPARED),--training $(OUTPUT)/models/$(TRAIN)/training.json) $(SECTION:%=--section $(OUTPUT)/%))
 
 # ---- the experiment: what does paraphrase change, or a flag of tuning? ----------------------------------------------
 # EXPERIMENT_SETS = nopara nopara+long compares nopara with the same pairs tuned with TUNE_FLAGS_long, too.
@@ -157,19 +157,19 @@ HELD_OUT := $(EXPERIMENT)/$(firstword $(RUNS))/training.json
 experiment: $(EXPERIMENT)/report/report.html ## Tune without and with paraphrase, three seeds each; compare.
 	@echo "The report: $<"
 
-define experiment_run # set, seed, pairs, variant
-$(EXPERIMENT)/$(1)-seed$(2)/training.json: $(OUTPUT)/$(if $(filter nopara,$(3)),pairs,paraphrased)/$(3).tsv $(TUNING) \
-    $(if $(4),$(call stamps,tune+$(4))) | $(READY)
-	$$(call tune,$(2)) $$(TUNE_FLAGS_$(4))
+define experiment_run # set, seed, table, variant
+$(EXPERIMENT)/$(1)-seed$(2)/training.json: $(call stamps,$(3)) $(TUNING) $(if $(4),$(call stamps,tune+$(4))) | $(READY)
+	$$(call tune,$(3),$(2)) $$(TUNE_FLAGS_$(4))
 
 $(EXPERIMENT)/$(1)-seed$(2)/embeddings/manifest.json: $(EXPERIMENT)/$(1)-seed$(2)/training.json $(HELD_OUT) \
-    $(APPLYING) | $(READY)
+    $(APPLYING) $(call stamps,held) | $(READY)
 	$$(call apply,$$(<D)/final --held-out-of $(HELD_OUT))
 endef
-$(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval \
-  $(call experiment_run,$(set),$(seed),$(firstword $(subst +, ,$(set))),$(word 2,$(subst +, ,$(set)))))))
+table_of = $(if $(filter nopara,$(1)),pairs,paraphrased)/$(1).tsv
+$(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_run,$(set),$(seed),$(call \
+  table_of,$(firstword $(subst +, ,$(set)))),$(word 2,$(subst +, ,$(set)))))))
 
-$(EXPERIMENT)/base/manifest.json: $(HELD_OUT) $(APPLYING) | $(READY)
+$(EXPERIMENT)/base/manifest.json: $(HELD_OUT) $(APPLYING) $(call stamps,held) | $(READY)
 	$(call apply,$(BASE_MODEL) --held-out-of $<)
 
 $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EXPERIMENT)/%/embeddings/manifest.json) \

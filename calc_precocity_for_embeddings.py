@@ -161,8 +161,19 @@ def measure(args, years: list[int], folder: Folder, settings: Settings, started:
         return
     facts = write_table({year: plan_year(year, folder, left_out_of(year), settings) for year in years}, settings)
     if facts is not None:
+        finish(args, facts, settings, started)
+
+
+def finish(args, facts: dict, settings: Settings, started: float) -> None:
+    """Write the manifest, or only renew its time if it says the same; remove tables that no manifest names any more."""
+    if facts.items() <= corpus.read_if_there(settings.manifest).items():
+        settings.manifest.touch()  # newer than what it was checked against, so that make believes it
+    else:
         script.write_json(settings.manifest, script.run_record(args, started, **facts))
-        log.info("%s: %d documents, %d lines", settings.table, facts["documents"], facts["lines"])
+    for earlier in settings.earlier_tables():
+        earlier.unlink()
+        log.info("%s removed: it begins with another year than %s", earlier, settings.table.name)
+    log.info("%s: %d documents, %d lines", settings.table, facts["documents"], facts["lines"])
 
 
 @script.command

@@ -2,6 +2,7 @@
 # `make settings` shows what is in force. A value on the command line wins, but for that one call only. Permanent
 # settings belong here; otherwise the next call finds other settings and repeats the steps they affect (but never
 # retrains a finished model).
+# Put titles and file names with spaces in quotation marks. For a dollar sign write $$, in single quotes; for #, write \#.
 
 # ---- the corpus ----
 # A tab-separated table with a header. It needs the columns paperId and year; others are welcome.

@@ -582,6 +582,19 @@ class DecadeFile:
         """The file's SHA-256, from the manifest or else computed once."""
         return self.record["sha256"] if self.record is not None else file_digest(self.path)
 
+    @property
+    def texts(self) -> str | None:
+        """The SHA-256 of the texts that it was made from; None where no manifest tells."""
+        return self.record and self.record.get("texts_sha256")
+
+    def documents(self) -> list[str]:
+        """Return the paperIds of the documents, in the order of their passages."""
+        from pyarrow import parquet
+
+        if self.path.suffix == ".tsv":
+            return list(dict.fromkeys(self.read()[0]))
+        return list(dict.fromkeys(parquet.read_table(self.path, columns=["paperId"])["paperId"].to_pylist()))
+
     def read(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Read the file as read_embeddings does. InputError also where it is not the one that the manifest lists."""
         if self.record is not None and file_digest(self.path) != self.digest:

@@ -10,9 +10,9 @@ endif
 
 # name | stages it steers: they run again when it changes | default | meaning
 define TABLE
-METADATA               | corpus precocity section | data/metadata.tsv     | table of documents
+METADATA               | precocity section report | data/metadata.tsv     | table of documents
 CHUNKS                 | corpus                   | data/chunks           | folder of chunk files
-CORPUS_FLAGS           | corpus                   |                       | how to read chunk files
+CORPUS_FLAGS           | corpus precocity         |                       | how to read chunk files
 START_YEAR             | corpus precocity         |                       | first year
 END_YEAR               | corpus precocity         |                       | the year after the last
 OUTPUT                 |                          | output                | folder for all products
@@ -20,7 +20,7 @@ TRAIN                  |                          | para10                | mode
 SEED                   | pairs nopara paraphrase tune report | 0          | seed of all random choices
 PAIRS_PER_YEAR         | pairs                    | 400                   | largest number of pairs a year
 PAIRS_FLAGS            | pairs                    |                       | flags of select_training_pairs_final.py
-PARAPHRASE_SET         |                          | $(firstword $(filter para%,$(TRAIN) para10)) | pairs whose number nopara matches
+PARAPHRASE_SET         | nopara                   | $(firstword $(filter para%,$(TRAIN) para10)) | pairs whose number nopara matches
 NOPARA_FLAGS           | nopara                   |                       | flags of select_training_pairs_no_paraphrase.py
 PARAPHRASER            |                          |                       | command in front of the paraphraser
 PARAPHRASE_FLAGS       | paraphrase               |                       | flags of synthetic_data_generator.py
@@ -65,34 +65,70 @@ MEANING_$(1) := $(4)
 endef
 $(foreach row,$(rows),$(eval $(call setting,$(call cell,1),$(call cell,2),$(call cell,3),$(call cell,4))))
 
+# make reads $5 as a variable, which is empty. A # begins a comment; stamp.py finds the quotation mark left open by it.
+open := (
+hash := \#
+lone_dollar = $(findstring $$,$(subst $${,,$(subst $$$(open),,$(subst $$$$,,$(value $(1))))))
+$(foreach name,$(SETTINGS),$(if $(filter recursive,$(flavor $(name))),$(if $(call lone_dollar,$(name)),\
+  $(error $(name) has a single $$: write $$$$ for a dollar sign, and put the words around it in single quotes))))
+
 # A comment after a value leaves blanks at its end: OUTPUT = out  # mine
 $(foreach name,$(filter-out %_FLAGS %_SBATCH,$(SETTINGS)),$(eval override $(name) := $$(strip $$($(name)))))
-$(foreach name,OUTPUT METADATA CHUNKS,$(if $(filter 1,$(words $($(name)))),,\
+NAMES := OUTPUT METADATA CHUNKS BASE_MODEL
+$(foreach name,$(NAMES),$(if $(filter 1,$(words $($(name)))),,\
   $(error $(name) is '$($(name))'; it must be one name without spaces)))
+$(foreach name,$(NAMES),$(foreach mark," ' $$ $(hash) & ; % :,$(if $(findstring $(mark),$($(name))),\
+  $(error $(name) is $($(name)); it must be a name without $(mark)))))
+$(foreach name,$(NAMES),$(eval override $(name) := $$(patsubst ~/%,$(HOME)/%,$$($(name)))))
 # base, nopara, or para and digits
 $(if $(shell grep -xE 'base|nopara|para[0-9]+' <<< '$(TRAIN)'),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
 
-# An experiment's variant, as in EXPERIMENT_SETS = nopara+long, has a stage and flags of its own: TUNE_FLAGS_long.
-VARIANTS := $(sort $(foreach set,$(EXPERIMENT_SETS),$(word 2,$(subst +, ,$(set)))))
-$(foreach variant,$(VARIANTS),$(eval STEERS_tune+$(variant) := TUNE_FLAGS_$(variant)))
-STAGES += $(VARIANTS:%=tune+%)
+# The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
+READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)
 
-# ---- stamps: a stage's file <output>/settings/<stage>.txt holds its settings ----------------------------------------
+# ---- stamps: what make compares, kept in <output>/settings by stamp.py ----------------------------------------------
 
-# It is rewritten, and so newer than the stage's products, only when one of them has changed; that of the corpus also
-# when a chunk file has. The first one is old: it outdates no model that was trained elsewhere and brought here.
+# make compares times, but a setting has none, a file may be replaced by an older one, and a product made again may be
+# the same as before. So a stamp holds the settings that steer a stage, and the state of each file that they name: it
+# gets a new time only when any of this changes. The first is as old as the files it names, and outdates no product
+# that was made since by hand or elsewhere.
 stamps = $(1:%=$(OUTPUT)/settings/%.txt)
 quoted = '$(subst ','\'',$(1))'
+stamp = @$(PYTHON) stamp.py $@
 
-$(call stamps,$(sort $(STAGES))): $(OUTPUT)/settings/%.txt: FORCE
-	@mkdir -p $(@D)
-	@printf '%s\n' $(foreach name,$(STEERS_$*),$(call quoted,$(name) = $($(name)))) > $@.new
-	@if [ ! -e $@ ]; then touch -t 200001010000 $@.new; fi
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
-	@if [ $* = corpus ] && [ -n "$$(find -L $(CHUNKS) -newer $@ -print -quit 2> /dev/null)" ]; then touch $@; fi
-$(call stamps,corpus): | $(METADATA)
+# Beside the settings in the table: of the metadata, what all stages read; an experiment's variant, as in
+# EXPERIMENT_SETS = nopara+long, has flags of its own, TUNE_FLAGS_long; and which documents its models are compared by.
+STEERS_corpus += DOCUMENTS
+DOCUMENTS = $(METADATA)
+VARIANTS := $(sort $(foreach set,$(EXPERIMENT_SETS),$(word 2,$(subst +, ,$(set)))))
+$(foreach variant,$(VARIANTS),$(eval STEERS_tune+$(variant) := TUNE_FLAGS_$(variant)))
+STEERS_held := HELD_OUT
+STAGES := $(sort $(STAGES) held $(VARIANTS:%=tune+%))
+
+$(call stamps,$(STAGES)): $(OUTPUT)/settings/%.txt: FORCE | $(READY)
+	$(stamp) $(foreach name,$(STEERS_$*),$(call quoted,$(name) = $($(name))))
+$(call stamps,corpus precocity section report): | $(METADATA)
 .PHONY: FORCE
 FORCE:
+
+# A product from which others are made has a stamp, too: they are made again only when its content has changed.
+PRODUCTS := pairs/%.tsv paraphrased/%.tsv models/%/training.json embeddings/%/manifest.json precocity/%/manifest.json \
+  precocity/%/section.html
+define stamp_of_product
+$(OUTPUT)/settings/$(1).txt: $(OUTPUT)/$(1) FORCE | $(READY)
+	$$(stamp) 'PRODUCT = $$<'
+endef
+$(foreach product,$(PRODUCTS),$(eval $(call stamp_of_product,$(product))))
+# A file that no rule mentions by name is a passing one to make: whatever follows from it would run when it is new.
+MODELS := $(sort nopara base $(TRAIN) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(firstword $(subst +, ,$(set)))))
+mentioned: $(call stamps,$(foreach model,$(MODELS),$(subst %,$(model),$(PRODUCTS) models/%/kept.json)))
+
+# Made on the way to another target, and kept; a stamp also where make is stopped, or a change would be forgotten.
+.PRECIOUS: $(PRODUCTS:%=$(OUTPUT)/%) $(call stamps,$(PRODUCTS) $(STAGES))
+
+# The records in an embedding folder of decades whose file has been deleted: make makes the folder whole again.
+lacking = $(strip $(foreach record,$(shell grep -ls '"bytes": [0-9]' $(1)/decades/*.json),\
+  $(if $(wildcard $(1)/$(basename $(notdir $(record))).*),,$(record))))
 
 # ---- what was measured on a cluster ----------------------------------------------------------------------------------
 # Where precocity came from there, and the embeddings did not, the page shows precocity alone.

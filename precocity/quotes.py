@@ -12,13 +12,14 @@ from collections import OrderedDict
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+import corpus
 import script
-from corpus import ChunkFolder, Document
+from corpus import ChunkFolder, Document, decade_of
 from precocity.comparison import OFFSETS, window_of
 from precocity.embeddings import Folder
 from precocity.exclusions import PassageExclusions, read_passages, write_passages
 from precocity.settings import Settings
-from script import log
+from script import InputError, log
 
 if TYPE_CHECKING:  # numpy costs 0.1 s: --help must not pay for it
     import numpy as np
@@ -42,19 +43,27 @@ class Quotes:
         self.folder, self.chunks, self.most_documents, self.settings = folder, chunks, most_documents, settings
         self.kept: OrderedDict[int, Phrases] = OrderedDict()
         self.states: dict[int, str] = {}
+        self.checked: set[int] = set()
 
     def of_year(self, year: int) -> PassageExclusions:
-        """Return the passage exclusions of a year's documents, from its file if that was made from these texts."""
-        path = self.settings.quotes(year)
+        """Return the passage exclusions of a year's documents, from its file if that was made from these texts.
+
+        Raises:
+            InputError: a decade was embedded from other texts, so that its passages may have other numbers.
+        """
+        path, decades = self.settings.quotes(year), sorted({decade_of(near) for near in window_of(year)})
         texts = "".join(self.state_of_texts(near) for near in window_of(year))
         planned = {
             "definition": DEFINITION,
             "most_documents": self.most_documents,
             "chunk_files": hashlib.sha256(texts.encode()).hexdigest(),
+            "embedded": [self.folder.files[decade].texts for decade in decades if decade in self.folder.files],
         }
         record = script.record_path(path)
         if path.exists() and record.exists() and planned.items() <= script.read_json(record).items():
             return read_passages(path, self.folder.order)
+        for decade in decades:
+            self.check_texts(decade)
         others = [self.phrases(year + offset) for offset in OFFSETS]
         found = sharing_six_words(self.phrases(year), others, self.most_documents)
         record.unlink(missing_ok=True)
@@ -63,6 +72,23 @@ class Quotes:
         script.write_json(record, planned | {"documents": len(found), "passages": count})
         log.info("%d: %d documents share six words with %d passages of other years", year, len(found), count)
         return found
+
+    def check_texts(self, decade: int) -> None:
+        """Refuse chunk files that are not those a decade was embedded from; where no record tells, do nothing."""
+        file = self.folder.files.get(decade)
+        if file is None or file.texts is None or decade in self.checked:
+            return
+        self.checked.add(decade)
+        by_name = {document.paper_id: document for document in self.folder.documents}
+        paper_ids = file.documents()
+        if not by_name.keys() >= set(paper_ids):  # without its row in the metadata, a document's file is not known
+            return
+        chunks = ChunkFolder(self.chunks.root, self.chunks.encoding_errors)
+        if corpus.read_decade([by_name[paper_id] for paper_id in paper_ids], chunks).digest() != file.texts:
+            raise InputError(
+                f"the {decade}s in {file.path.parent} were not embedded from the texts in {chunks.root}; run "
+                "Apply_Tuned_Model.py again, or pass the folder and the --encoding-errors that it had."
+            )
 
     def state_of_texts(self, year: int) -> str:
         """Return a line for each document of a year: its name and, of its chunk file, the size and time.

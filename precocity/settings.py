@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,11 @@ class Settings:
     def table(self) -> Path:
         """The table of all years."""
         return self.folder / f"{self.prefix}{self.first_year}s_docs.tsv"
+
+    def earlier_tables(self) -> list[Path]:
+        """Return the tables of this prefix that begin with other years."""
+        name = re.compile(rf"{re.escape(self.prefix)}-?\d{{1,4}}s_docs\.tsv")
+        return [path for path in self.folder.iterdir() if name.fullmatch(path.name) and path != self.table]
 
     @property
     def manifest(self) -> Path:

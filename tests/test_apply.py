@@ -258,6 +258,24 @@ def test_decades_that_left_the_metadata_leave_the_manifest(run, word_corpus, cap
     assert "no document of the 1950s any more" in caplog.text
 
 
+def test_decades_of_other_years_leave_the_manifest_where_only_these_years_are_wanted(run, caplog, tmp_path):
+    _, folder = run()
+    before = files(folder)
+    listed = lambda: [record["decade"] for record in script.read_json(folder / "manifest.json")["decades"]]  # noqa: E731
+    assert run("-s", "1920")[0] == 0 and listed() == list(range(1900, 1960, 10))
+    assert run("-s", "1920", "--only-these-years")[0] == 0 and listed() == list(range(1920, 1960, 10))
+    assert "nobody asks for the 1900s any more" in caplog.text
+    assert list(corpus.find_decades(folder)) == listed()
+    assert run("--only-these-years")[0] == 0 and listed() == list(range(1900, 1960, 10)) and files(folder) == before
+
+
+def test_a_manifest_that_says_it_all_already_gets_only_a_new_time(run):
+    _, folder = run()
+    manifest = folder / "manifest.json"
+    before, text = manifest.stat().st_mtime_ns, manifest.read_text()
+    assert run()[0] == 0 and manifest.read_text() == text and manifest.stat().st_mtime_ns > before
+
+
 def test_a_damaged_file_is_made_again_and_another_format_replaces_the_first(run):
     _, folder = run("-e", "1910")
     (folder / "1900.parquet").write_bytes(b"cut off")

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from test_layout import FILES, IMPORTS
 
 import corpus
 import script
+import stamp
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,7 +44,7 @@ def make(word_corpus, tiny_encoder, server, tmp_path, request):
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result
 
-    run.config, run.output = config, tmp_path / "output"
+    run.config, run.output, run.python = config, tmp_path / "output", python
     return run
 
 
@@ -58,7 +61,7 @@ def ran(said: str) -> list[str]:
 
 @pytest.mark.slow
 def test_from_texts_to_report_and_then_nothing_is_left_to_do(make, server):
-    make("pairs", "pairs-no-paraphrase", "report")
+    make("-j4", "pairs", "pairs-no-paraphrase", "report")
     output = make.output
     pairs, paraphrased = (corpus.read_pairs(output / f"{stage}/para20.tsv") for stage in ("pairs", "paraphrased"))
     plain = corpus.read_pairs(output / "pairs/nopara.tsv")
@@ -101,6 +104,9 @@ def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
     assert seeds == [0, 1]
     again = make(*words).stdout
     assert "TuneEmbeddings" not in again and "evaluate" not in again
+    assert ran(make("experiment", "EXPERIMENT_SETS=nopara", "EXPERIMENT_SEEDS=0").stdout) == ["evaluate_timeline"]
+    found = json.loads((folder / "report/evaluation.json").read_text())
+    assert len(found["measured"]["nopara"]["timeline_rho"]["runs"]) == 1  # what the other seed left is not counted
     make("clean")
     assert (folder / "nopara-seed1/final").exists() and not (folder / "report").exists()
 
@@ -154,28 +160,93 @@ def test_a_change_of_any_module_that_a_script_imports_reruns_its_stage(make, scr
     assert {str(FILES[module].relative_to(ROOT)) for module in all_imports(script)} <= set(prerequisites)
 
 
-@pytest.mark.slow
-def test_a_change_reruns_the_stages_it_steers_and_no_other(make, word_corpus, tmp_path):
-    pairs, plain, _, tune, apply, precocity, pictures, report = SCRIPTS
-    (tmp_path / "link").symlink_to(word_corpus.chunks)
+@pytest.fixture
+def after(make, server):
+    """Return a function that changes the settings and says which scripts make then runs; nothing is paid for twice."""
 
-    def after(change):
-        make.config.write_text(make.config.read_text() + change + "\n")
-        return ran(make("precocity").stdout + make("report").stdout)
+    def after(settings="", *words):
+        make.config.write_text(make.config.read_text() + settings + "\n")
+        return ran(make("precocity", "report", *words).stdout)
 
-    tuning = "TUNE_FLAGS = --batch-size 8 --eval-fraction 0.4 --device cpu"
-    everything = [pairs, plain, tune, apply, apply, precocity, pictures, report]
-    assert after(f"TRAIN = nopara\nCHUNKS = {tmp_path}/link\n{tuning} --epochs 1 --overwrite") == everything
+    pairs, _, generator, tune, apply, precocity, pictures, report = SCRIPTS
+    assert after("REPORT_FLAGS = --draws 20") == [pairs, generator, tune, apply, apply, precocity, pictures, report]
+    assert "section.html" in (make.output / "report/para20/evaluation.json").read_text()  # precocity is on the page
     assert after("# a comment") == []
+    yield after
+    asked = [json.dumps(request.get("messages")) for request in server.requests]
+    assert len(asked) == len(set(asked))
+
+
+def put(path, text):
+    """Write a file with a time of the year 2001, as cp -p or tar would."""
+    path.write_text(text)
+    os.utime(path, (1e9, 1e9))
+
+
+@pytest.mark.slow
+def test_a_change_of_settings_reruns_the_stages_it_steers_and_no_other(after, make, tmp_path):
+    pairs, _, generator, tune, apply, precocity, pictures, report = SCRIPTS
+    excluded, prompts = tmp_path / "excluded.tsv", tmp_path / "prompts.toml"
+    put(excluded, "doc00\tdoc05\n")
+    put(prompts, (ROOT / "prompts.toml").read_text())
     assert after('REPORT_FLAGS = --draws 20 --title "Novels, 1900–1960; a reader\'s view"') == [report]
     assert after("PRECOCITY_REPORT_FLAGS = --fraction 1") == [pictures, report]
-    assert after("PRECOCITY_FLAGS = --dtype float64") == [precocity, pictures, report]
-    assert after("APPLY_FLAGS = --device cpu --batch-size 16") == [apply, apply, precocity, pictures, report]
-    assert after(f"{tuning} --epochs 2 --overwrite") == [tune, apply, precocity, pictures, report]
-    chunk = word_corpus.chunks / "doc05.txt"
-    chunk.write_text(chunk.read_text().replace("w1", "w2"))
-    assert after("# behind a link") == everything
-    assert after("# nothing at all") == []
+    assert after(f"PRECOCITY_FLAGS = --articleexclude={excluded} -s 1910") == [precocity, pictures, report]
+    put(excluded, "doc08\tdoc10\n")
+    assert after("# an exclusion file") == [precocity, pictures]  # the section comes out the same
+    assert after(f"PARAPHRASE_FLAGS += --prompts {prompts}") == [generator]
+    put(prompts, prompts.read_text() + "# a comment\n")
+    assert after("# a prompt file") == [generator]
+    assert after("APPLY_FLAGS = --device cpu --batch-size 16") == [apply, apply]
+    assert after("TUNE_FLAGS += --epochs 2") == [tune, report]  # a finished model is kept, and the page says so
+    assert "epochs 1 → 2" in (make.output / "report/para20/report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_change_of_the_corpus_reruns_what_is_made_of_it(after, make, word_corpus):
+    pairs, _, generator, tune, apply, precocity, pictures, report = SCRIPTS
+    chosen = (make.output / "pairs/para20.tsv").read_text()
+    chunks = {path: path.read_text() for path in word_corpus.chunks.iterdir()}
+    path, line = next((p, line) for p in chunks for line in chunks[p].splitlines() if line.split("\t")[1] not in chosen)
+    put(path, chunks[path].replace(line, line + " w1"))
+    assert after() == [pairs, apply, apply, precocity, pictures, report]
+    rows = word_corpus.metadata.read_text().splitlines()
+    put(word_corpus.metadata, "\n".join([rows[0] + "\ttitle", *(row + "\tA title" for row in rows[1:])]))
+    assert after() == [precocity, pictures, report]
+    everything = [pairs, generator, tune, apply, apply, precocity, pictures, report]
+    put(word_corpus.metadata, "\n".join(rows).replace("doc08\t1920", "doc08\t1921"))
+    assert after("TUNE_FLAGS += --overwrite") == everything
+    put(word_corpus.metadata, "\n".join(row for row in rows if "doc08" not in row))
+    assert after() == everything
+    assert after("START_YEAR = 1910") == everything
+    for name in ("base", "para20"):
+        manifest = script.read_json(make.output / f"embeddings/{name}/manifest.json")
+        assert [record["decade"] for record in manifest["decades"]] == list(range(1910, 1960, 10))
+    assert [path.name for path in (make.output / "precocity/para20").glob("*s_docs.tsv")] == ["1910s_docs.tsv"]
+    assert after() == []
+
+
+@pytest.mark.slow
+def test_work_done_by_hand_or_elsewhere_is_taken_as_it_is(after, make, tiny_encoder):
+    pairs, _, generator, tune, apply, precocity, pictures, report = SCRIPTS
+    model, table = make.output / "models/para20", make.output / "paraphrased/para20.tsv"
+    shutil.rmtree(make.output / "settings")  # products of which make knows nothing
+    assert after() == []
+    pulled = shutil.copytree(model, make.output.parent / "pulled")
+    by_hand = f"-d {table} -o {model} --base-model {tiny_encoder} --epochs 2 --batch-size 8 --device cpu --overwrite"
+    words = [*make.python.split(), "TuneEmbeddings.py", *by_hand.split(), "--eval-fraction", "0.4"]
+    subprocess.run(words, cwd=ROOT, check=True)
+    assert after() == [apply, precocity, pictures, report]
+    assert after('REPORT_FLAGS = --title "Another"') == [report]
+    shutil.rmtree(model)
+    shutil.copytree(pulled, model)  # older than all that it was trained from
+    os.utime(model / "training.json", (1e9, 1e9))
+    assert after() == [tune, apply, precocity, pictures, report]
+    (make.output / "embeddings/para20/1930.parquet").unlink()
+    assert after() == [apply, precocity, report]
+    put(table, table.read_text().replace("s.", "s indeed.", 1))
+    assert "other pairs" in make("report", check=False).stderr  # the model of the old ones is not retrained unasked
+    assert after("TUNE_FLAGS += --overwrite")[:2] == [tune, apply]
 
 
 def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
@@ -199,13 +270,80 @@ def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
     assert len(server.requests) == flagged - kept
 
 
-def test_corrected_chunk_files_are_noticed(make, word_corpus):
-    make("pairs")
-    assert "select_training" not in make("pairs").stdout
-    chunk = word_corpus.chunks / "doc05.txt"
-    chunk.write_text(chunk.read_text().replace("w1", "w2"))
-    assert "select_training_pairs_final.py" in make("pairs").stdout
-    assert "select_training" not in make("pairs").stdout
+def test_every_change_of_the_corpus_is_noticed_whatever_its_time_and_nothing_else_is(make, word_corpus, tmp_path):
+    """What make pairs reads: names, sizes, and times of chunk files, behind links too; columns of the metadata."""
+    metadata, chunks = word_corpus.metadata, word_corpus.chunks
+    elsewhere, original = tmp_path / "elsewhere.txt", metadata.read_text()
+    (chunks / "doc05.txt").rename(elsewhere)
+    (chunks / "doc05.txt").symlink_to(elsewhere)
+    chunks.rename(tmp_path / "disk")
+    chunks.symlink_to(tmp_path / "disk")
+
+    def noticed():
+        found = ran(make("pairs").stdout) == ["select_training_pairs_final"]
+        assert ran(make("pairs").stdout) == []
+        return found
+
+    assert noticed()
+    put(elsewhere, elsewhere.read_text().replace("w1", "w2"))
+    assert noticed()
+    (chunks / "doc07.txt").unlink()
+    assert noticed()
+    (chunks / ".DS_Store").write_text("a Mac's")
+    assert not noticed()
+    put(metadata, original.replace("\n", "\tA title\n").replace("A title", "title", 1))
+    assert not noticed()
+    put(metadata, original.replace("doc03", "doc99"))
+    assert noticed()
+    make.config.write_text(make.config.read_text() + "END_YEAR = 1950\n")
+    assert noticed()
+
+
+def test_a_stamp_is_first_as_old_as_what_it_names_then_as_new_as_the_change_and_never_in_the_future(tmp_path):
+    named, note = tmp_path / "prompts.toml", tmp_path / "settings/stage.txt"
+
+    def age(setting):
+        stamp.main(str(note), setting)
+        return note.stat().st_mtime
+
+    put(named, "one")
+    assert age(f"SOME_FLAGS = --prompts={named} --title 'not there'") == 1e9
+    assert age(f"SOME_FLAGS = --prompts={named} --title 'not there'") == 1e9
+    put(named, "two")
+    started = time.time() - 1
+    assert age(f"SOME_FLAGS = --prompts={named} --title 'not there'") > started
+    note.unlink()
+    os.utime(named, (4e9, 4e9))
+    assert started < age(f"SOME_FLAGS = {named}") <= time.time()
+    note.unlink()
+    assert age("SEED = 0") == stamp.LONG_AGO / 1e9
+
+
+def test_pairs_without_paraphrase_match_the_set_that_is_named_not_the_newest(make):
+    make("pairs", "TRAIN=para10", "PARAPHRASE_SET=para10")
+    make("pairs", "pairs-no-paraphrase")
+    plain = make.output / "pairs/nopara.tsv.json"
+    assert ran(make("pairs-no-paraphrase").stdout) == []
+    assert ran(make("pairs-no-paraphrase", "PARAPHRASE_SET=para10").stdout) == ["select_training_pairs_no_paraphrase"]
+    assert script.read_json(plain)["arguments"]["match"].endswith("para10.tsv")
+
+
+def test_chunk_files_are_read_alike_in_every_stage(make):
+    commands = make("-n", "precocity", "report", "TRAIN=nopara", "CORPUS_FLAGS=--encoding-errors replace").stdout
+    reading = [command for command in re.split(r"(?<!\\)\n", commands) if re.search(r" -r /|calc_precocity", command)]
+    assert len(reading) == 7 and all("--encoding-errors replace" in command for command in reading)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_odd_characters_in_values_arrive_as_they_are(make, end):
+    title = "REPORT_FLAGS = --title 'What $$5 buys: \\# 1, \"so to say\"' \\"
+    with open(make.config, "a", newline="") as config:
+        config.write(end.join(["END_YEAR = 1950", title, "  --draws 20", ""]))
+    assert ran(make("pairs").stdout) == ["select_training_pairs_final"]
+    said = make("-n", "report", "TRAIN=nopara").stdout
+    assert "-e 1950 " in said and "\r" not in said
+    line = re.search(r"evaluate_timeline\.py .*--seed 0 .*?(--title.*) -o", said, re.DOTALL)[1]
+    assert shlex.split(line) == ["--title", 'What $5 buys: # 1, "so to say"', "--draws", "20"]
 
 
 def test_a_comment_behind_a_value_does_no_harm(make):
@@ -253,6 +391,9 @@ def test_the_number_in_a_models_name_is_its_percentage_of_paraphrase(make, name,
         (["pairs", "TRAIN=paraxx", "PARAPHRASE_SET=paraxx"], "TRAIN is 'paraxx'; it is para10, para20 … or nopara"),
         (["clean", "OUTPUT="], "OUTPUT is ''; it must be one name without spaces"),
         (["pairs", "METADATA=my file.tsv"], "METADATA is 'my file.tsv'; it must be one name"),
+        (["pairs", "OUTPUT='out'"], "OUTPUT is 'out'; it must be a name without '"),
+        (["pairs", "PAIRS_FLAGS=--a $5"], "PAIRS_FLAGS has a single $: write $$ for a dollar sign"),
+        (["pairs", "PAIRS_FLAGS=--a 'Novel "], "PAIRS_FLAGS = --a 'Novel : a quotation mark is not closed"),
     ],
 )
 def test_what_cannot_be_made_is_named(make, words, complaint):

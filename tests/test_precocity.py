@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from literal_precocity import literal_precocity
 
+import Apply_Tuned_Model as apply
 import calc_precocity_for_embeddings as calc
 import corpus
 import lock
@@ -588,3 +589,36 @@ def test_quotations_are_sought_again_when_a_text_changed_and_not_for_other_embed
     assert dense.run(*flags) == 0 and found.read_text() == "a-1900\ta-1888-0\n"
     (chunks / "a-1888.txt").unlink()
     assert dense.run(*flags) == 0 and found.read_text() == ""
+
+
+def test_quotations_are_sought_in_the_texts_that_were_embedded_and_in_no_others(
+    word_corpus, tiny_encoder, tmp_path, capsys
+):
+    """Passages counted otherwise than those that were embedded would leave out the wrong ones."""
+
+    def embed():
+        where = ["-m", str(tiny_encoder), "-o", str(tmp_path / "embeddings"), "--device", "cpu"]
+        return apply.main([*where, *word_corpus.flags])
+
+    def measure(*flags):
+        where = ["-m", str(word_corpus.metadata), "-d", str(tmp_path / "embeddings"), "-o", str(tmp_path / "out")]
+        return calc.main([*where, "--exclude-quotes", "-r", str(word_corpus.chunks), *flags])
+
+    assert embed() == 0 and measure() == 0
+    chunk = word_corpus.chunks / "doc05.txt"
+    chunk.write_text("".join(chunk.read_text().splitlines(keepends=True)[1:]))
+    before = (tmp_path / "out/manifest.json").read_bytes()
+    assert measure() == 2 and (tmp_path / "out/manifest.json").read_bytes() == before
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "the 1910s in" in said and "were not embedded from the texts in" in said
+    assert embed() == 0 and measure() == 0
+
+
+def test_a_table_that_begins_with_another_year_takes_the_place_of_the_old_one(dense):
+    assert dense.run("-s", 1898, "-e", 1901) == 0
+    (dense.out / "manifest.json").unlink()  # as when the years are made anew
+    assert dense.run("-s", 1900, "-e", 1901, "-p", "my_") == 0 and (dense.out / "1898s_docs.tsv").exists()
+    assert dense.run("-s", 1900, "-e", 1901) == 0 and (dense.out / "my_1900s_docs.tsv").exists()
+    assert [path.name for path in dense.out.glob("1*s_docs.tsv")] == ["1900s_docs.tsv"]
+    assert script.read_json(dense.out / "manifest.json")["table"] == "1900s_docs.tsv"
+    assert (dense.out / "years/1898.json").exists()  # to ask for 1898 again costs no time

@@ -19,6 +19,8 @@ HEAVY = ("sentence_transformers", "datasets", "accelerate", "pandas", "pyarrow.p
 
 def call(address: str, words: list[str]) -> int:
     """Have the server run a script; return its exit status."""
+    if words[0] == "stamp.py":  # loads no heavy package, and make calls it a dozen times
+        os.execv(sys.executable, [sys.executable, *words])
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(address)
         socket.send_fds(line, [b"."], [0, 1, 2])
