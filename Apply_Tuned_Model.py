@@ -90,7 +90,7 @@ def check_folder(folder: Path, args, settings: dict) -> None:
 def check_chunk_files(args, decades: dict[int, list[Document]], chunks: ChunkFolder) -> None:
     """Say how many documents have a chunk file. InputError where none has."""
     documents = [document for of_decade in decades.values() for document in of_decade]
-    found = sum((chunks.root / document.filename).is_file() for document in documents)
+    found = sum(chunks.path_of(document).is_file() for document in documents)
     if not found:
         raise InputError(f"{args.rootfolder} has no chunk file of the {len(documents)} documents; check -r.")
     log.info("%d of %d documents have a chunk file; %d decades", found, len(documents), len(decades))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,7 +131,7 @@ def model_digest(folder: str | Path) -> str:
     digest = hashlib.sha256()
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name not in NOT_THE_MODEL)
     for path in files:
-        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(os.fsencode(path.relative_to(folder)))
         digest.update(bytes.fromhex(file_digest(path)))
     return digest.hexdigest() if files else name_digest(str(folder))
 

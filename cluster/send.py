@@ -37,8 +37,8 @@ class Corpus:
 
     def chunk_names(self) -> list[str]:
         """Return the chunk files of the metadata's documents that exist."""
-        names = [document.filename for document in self.documents()]
-        names = [name for name in names if (Path(self.chunks) / name).is_file()]
+        chunks = corpus.ChunkFolder(self.chunks)
+        names = [path.name for path in map(chunks.path_of, self.documents()) if path.is_file()]
         if not names:
             raise InputError(f"{self.chunks} holds no chunk file of {self.metadata}; check METADATA and CHUNKS.")
         return names
