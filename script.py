@@ -164,6 +164,12 @@ def add_encoding_errors(arguments) -> None:
     )
 
 
+def add_trust_remote_code(arguments) -> None:
+    """Add --trust-remote-code, which every script that loads a model has."""
+    own = "run the code that the model brings; it can do whatever you can (default: refuse such models)"
+    arguments.add_argument("--trust-remote-code", action="store_true", help=own)
+
+
 def positive_int(text: str) -> int:
     """Return the whole number of at least 1 that an argument gives (a type for argparse)."""
     if not text.isdecimal() or int(text) < 1:
