@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import unicodedata
 import warnings
 from pathlib import Path
@@ -19,7 +20,8 @@ from script import log
 matplotlib.use("Agg")  # files only: a cluster has no screen
 # Titles and names are text: "$5 & $10" is no formula, wherever it is drawn.
 matplotlib.rcParams.update({"text.parse_math": False, "text.usetex": False})
-warnings.filterwarnings("ignore", "Glyph .* missing from")  # fit_fonts says it in one sentence
+warnings.filterwarnings("ignore", "Glyph .* missing from")  # tell_lacking says it in one sentence
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells of every weight that a font lacks
 
 BASE_COLOR, TOPIC_COLOR = "#8a8a8a", "#1c1c1c"
 TUNED_COLORS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce")
@@ -38,23 +40,33 @@ class Picture(NamedTuple):
 def save(figure, path: Path, heading: str, caption: str) -> Picture:
     """Write a matplotlib figure as PNG, whole or not at all, and close it; return it as a picture."""
     figure.draw_without_rendering()  # only now do all axes have their labels
-    lacking = set().union(*map(fit_font, figure.findobj(Text)))
-    if lacking:
-        some = "".join(sorted(lacking)[: script.SHOWN])
-        east_asian = any(unicodedata.name(character, "").startswith(EAST_ASIAN) for character in lacking)
-        package = "fonts-noto-cjk" if east_asian else "fonts-noto-core"
-        log.warning("%s: no font on this machine has %d of the characters (%s …), drawn as boxes; install one, on Debian "
-                    "or Ubuntu the package %s, and run again", path, len(lacking), some, package)  # fmt: skip
+    tell_lacking(frozenset().union(*map(fit_font, figure.findobj(Text))))
     with script.replacing(path) as beside:
         figure.savefig(beside, dpi=DPI, format="png")
     plt.close(figure)
     return Picture(path, heading, caption)
 
 
+def legend_name(name: str) -> str:
+    """Return a name as a legend shows it: matplotlib leaves out what begins with an underscore."""
+    return f"\u200b{name}" if name.startswith("_") else name
+
+
 # ---------------------------------------------------------------- fonts
 
 
-def fit_font(text: Text) -> set[str]:
+@functools.cache  # once for pictures with the same titles
+def tell_lacking(characters: frozenset[str]) -> None:
+    """Say which characters of a picture no font has, and what to install."""
+    if not characters:
+        return
+    east_asian = any(unicodedata.name(character, "").startswith(EAST_ASIAN) for character in characters)
+    some, package = "".join(sorted(characters)[: script.SHOWN]), "fonts-noto-cjk" if east_asian else "fonts-noto-core"
+    log.warning("in the pictures, %d characters are boxes (%s), because no font on this machine has them; install one, "
+                "on Debian or Ubuntu the package %s, and run again", len(characters), some, package)  # fmt: skip
+
+
+def fit_font(text: Text) -> frozenset[str]:
     """Give a text the fonts of this machine that its characters need; return the characters that none has."""
     default = matplotlib.rcParams["font.family"]
     needed = frozenset(filter(str.isprintable, text.get_text().replace(" ", "")))
@@ -68,13 +80,14 @@ def fit_font(text: Text) -> set[str]:
         lacking -= found
     if len(fonts) > len(default):
         text.set_fontfamily(fonts)
-    return set(lacking)
+    return lacking
 
 
 @functools.cache
 def having(characters: frozenset[str], families: tuple[str, ...]) -> frozenset[str]:
     """Return those of the characters that a font of one of the families has."""
-    fonts = [font_manager.get_font(font_manager.findfont(family)) for family in families]
+    paths = [font_manager.findfont(font_manager.FontProperties(family=[family])) for family in families]
+    fonts = [font_manager.get_font(path) for path in paths]
     return frozenset(c for c in characters if any(font.get_char_index(ord(c)) for font in fonts))
 
 
