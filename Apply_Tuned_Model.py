@@ -90,7 +90,7 @@ def check_folder(folder: Path, args, settings: dict) -> None:
 def check_chunk_files(args, decades: dict[int, list[Document]], chunks: ChunkFolder) -> None:
     """Say how many documents have a chunk file. InputError where none has."""
     documents = [document for of_decade in decades.values() for document in of_decade]
-    found = sum((chunks.root / document.filename).is_file() for document in documents)
+    found = sum(chunks.path_of(document).is_file() for document in documents)
     if not found:
         raise InputError(f"{args.rootfolder} has no chunk file of the {len(documents)} documents; check -r.")
     log.info("%d of %d documents have a chunk file; %d decades", found, len(documents), len(decades))
@@ -196,7 +196,8 @@ def parse_args(argv: list[str] | None = None):
     add("-o", "--outputpath", required=True, metavar="FOLDER", help="where the decades' files go")
     add("--decade", type=decade, metavar="YEAR", help="only the decade of this first year")
     add("--only-these-years", action="store_true", help="leave decades of earlier runs out of the manifest")
-    count, add = script.positive_int, arguments.add_argument_group("how").add_argument
+    how = arguments.add_argument_group("how")
+    count, add = script.positive_int, how.add_argument
     add("--format", choices=corpus.EMBEDDING_FORMATS, default="parquet", help="tsv: the original's, 3 times the size")
     dtypes = "of the stored vectors; float16 halves the files and errs by 6e-5 at most"
     add("--dtype", choices=("float32", "float16"), default="float32", help=dtypes)
@@ -204,6 +205,7 @@ def parse_args(argv: list[str] | None = None):
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
     add("--batch-size", type=count, default=BATCH_SIZE, help="passages (default %(default)s)")
     add("--max-seq-length", type=count, metavar="TOKENS", help="cut passages here (default the model's)")
+    script.add_trust_remote_code(how)
     add("--check", action="store_true", help="check metadata, chunk files and output folder; embed nothing")
     add("--limit", type=count, metavar="DOCUMENTS", help="a trial: only so many documents")
     add("--held-out-of", metavar="JSON", help="a quick look: only the documents this training.json held out")
@@ -230,7 +232,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     with lock.alone_in(folder, *([] if args.decade is None else [args.decade])):
         check_folder(folder, args, settings)  # another run may just have ended
-        how = (args.device, args.precision, args.batch_size, args.max_seq_length, args.dtype)
+        how = (args.device, args.precision, args.batch_size, args.max_seq_length, args.dtype, args.trust_remote_code)
         embed(folder, todo, chunks, Encoder(EncoderSettings(args.modelpath, *how)), settings)
         others = {decade: documents for decade, documents in decades.items() if decade not in todo}
         if manifest_stands(folder, args, decades):

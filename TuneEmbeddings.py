@@ -26,14 +26,14 @@ from pathlib import Path
 import corpus
 import lock
 import script
-from encoder import check_length, load_model, model_digest
+from encoder import load_model, model_digest
 from script import log
 from tuning import folder as model_folder
+from tuning import trainer as training
 from tuning.recipe import RECIPES, Recipe, recipe_of
 from tuning.scores import binary_evaluator, score
 from tuning.split import Split, read_training_pairs, split_rows
 from tuning.stopping import Stopped, StopSignals
-from tuning.trainer import Machine, Run, build_trainer, check_batch, count_truncated, load_base_model, losses, train
 
 EXAMPLE = "python TuneEmbeddings.py -d training_pairs_paraphrased.tsv -o models/para10"
 
@@ -43,38 +43,33 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command again goes on
 
 def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     """Train, score before and after, write the model and its record. Raises Stopped on a signal."""
-    started, folder = time.time(), Path(args.outputdir)
-    machine = Machine(args.device, args.precision)
-    check_batch(recipe.batch_size, len(split.train_rows), machine.processes)
+    folder = Path(args.outputdir)
+    run = training.Run(folder, args.save_steps, time.time())
+    machine = training.Machine(args.device, args.precision)
+    training.check_batch(recipe.batch_size, len(split.train_rows), machine.processes)
     split.check_negatives(recipe)
-    model = load_base_model(recipe, machine)
-    own_length = model.max_seq_length
+    model = training.load_base_model(recipe, machine, args.trust_remote_code)
     log.info("%s on %d × %s in %s", recipe.base_model, machine.processes, machine.device, machine.precision)
+    trainer = training.build_trainer(model, split.train_rows, recipe, run, machine)
 
     checkpoint = begin(folder, recipe, args.resume and not args.overwrite, machine)
     if checkpoint:
         log.info("going on from %s", checkpoint)
-        started -= script.read_json(checkpoint / model_folder.WHOLE)[
-            "seconds"
-        ]  # the record tells the time of all runs together
-    run = Run(folder, args.save_steps, started)
+        run.started -= script.read_json(checkpoint / model_folder.WHOLE)["seconds"]  # the record tells all runs' time
 
     evaluator = binary_evaluator(split.held_rows, recipe.split_seed) if split.held_rows and machine.is_main else None
     before = score(model, evaluator, machine.autocast)
     log.info("held-out documents, before: %s", before)
 
-    trainer = build_trainer(model, split.train_rows, recipe, run, machine)
-    model.max_seq_length = recipe.max_seq_length or own_length
-    truncated = count_truncated(model, split.train_rows) if machine.is_main else None
-    steps = train(trainer, run, checkpoint, stop)
+    with training.cut_at(model, recipe.max_seq_length):
+        truncated = training.count_truncated(model, split.train_rows) if machine.is_main else None
+        steps = training.train(trainer, run, checkpoint, stop)
     machine.part()
     if stop.obeyed:
         raise Stopped(f"stopped by {stop.received} after step {steps} of {trainer.state.max_steps}, checkpoint written")
     if not machine.is_main:
         return
 
-    # Trained on passages cut short, it still embeds them whole.
-    model.max_seq_length = max(own_length, model.max_seq_length)
     after = finish(model, folder, recipe, split, machine)
     facts = {
         "recipe": dataclasses.asdict(recipe),
@@ -85,15 +80,15 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
         "counts": split.counts() | {"truncated_passages": truncated},
         "steps": steps,
         "scores": {"before": before, "after": after},
-        **losses(trainer),
+        **training.losses(trainer),
         "held_out_documents": split.held_out_documents(),
     }
     stop.too_late = True
-    script.write_json(folder / corpus.TRAINING_RECORD, script.run_record(args, started, **facts))
+    script.write_json(folder / corpus.TRAINING_RECORD, script.run_record(args, run.started, **facts))
     log.info("%d steps; the model is in %s", steps, folder / model_folder.FINAL)
 
 
-def begin(folder: Path, recipe: Recipe, resume: bool, machine: Machine) -> Path | None:
+def begin(folder: Path, recipe: Recipe, resume: bool, machine: training.Machine) -> Path | None:
     """Prepare the output folder, once for all processes; return the checkpoint to go on from, None to start anew."""
     if machine.is_main:
         if not (resume and model_folder.newest_whole_checkpoint(folder)):
@@ -103,7 +98,7 @@ def begin(folder: Path, recipe: Recipe, resume: bool, machine: Machine) -> Path 
     return model_folder.newest_whole_checkpoint(folder)
 
 
-def finish(model, folder: Path, recipe: Recipe, split: Split, machine: Machine) -> dict | None:
+def finish(model, folder: Path, recipe: Recipe, split: Split, machine: training.Machine) -> dict | None:
     """Adjust the trained model, write it, and return its scores on the held-out documents."""
     from tuning.adjust import adjust, training_texts
 
@@ -121,9 +116,10 @@ def adjust_anew(args, recipe: Recipe, split: Split) -> None:
     """Give a finished model another adjustment, without training it; bring its record up to date."""
     from tuning.adjust import load_unadjusted
 
-    folder, machine = Path(args.outputdir), Machine(args.device, args.precision)
+    folder, machine = Path(args.outputdir), training.Machine(args.device, args.precision)
     if machine.is_main:
-        model = load_unadjusted(folder / model_folder.FINAL, lambda name: load_model("-o", name, machine.device))
+        final, trust = folder / model_folder.FINAL, args.trust_remote_code
+        model = load_unadjusted(final, lambda name: load_model("-o", name, machine.device, trust))
         record = script.read_json(folder / corpus.TRAINING_RECORD)
         recipe = dataclasses.replace(recipe, split_sha256=record["recipe"].get("split_sha256"))  # None in earlier ones
         record["scores"]["after"] = finish(model, folder, recipe, split, machine)
@@ -176,6 +172,7 @@ def parse_args(argv: list[str] | None = None):
     add("-t", "--metadatapath", metavar="TSV", help="metadata, for --hold-out-by and -r")
     add("-r", "--rootfolder", metavar="FOLDER", help="chunk files: no pair with a passage of a held-out document")
     script.add_encoding_errors(group)
+    script.add_trust_remote_code(arguments)
     add = arguments.add_argument_group("run").add_argument
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one")
     add("--save-steps", type=count, metavar="STEPS", help="between checkpoints (default: one each epoch)")
@@ -221,7 +218,7 @@ def bring_up_to_date(args, recipe: Recipe, split: Split, stop: StopSignals) -> N
         log.info("%s is trained already: a run %s", folder, model_folder.ADJUSTS)
     elif args.check:
         split.check_negatives(recipe)
-        check_length(load_model("--base-model", args.base_model, "cpu"), args.max_seq_length)
+        training.check_training(recipe, split.train_rows, args.trust_remote_code)
         log.info("pairs, base model and output folder are fit for training")
     elif state == model_folder.OTHER_ADJUSTMENT:
         adjust_anew(args, recipe, split)

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ FORMERLY = {"definition": 1}  # what is true of decades whose record doesn't say
 
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+(\.0*)?")  # pandas writes 1790.0 if any year in the column is missing
 MOST_DIGITS = 4  # of a year; 19500101 is a date
+BEFORE_PASSAGE = re.compile(r"\r+(?= *[0-9]+ *\t)")  # a CR that ends a line: an index and a tab follow
 
 
 # ---------------------------------------------------------------- metadata
@@ -80,36 +82,52 @@ def read_metadata(
     documents, skipped, seen = [], Counter(), {}
     for number, row in metadata_rows(path):
         paper_id = row["paperId"]
-        if paper_id.strip() and seen.setdefault(paper_id, number) != number:
-            raise InputError(f"{path}: paperId {paper_id!r} is on lines {seen[paper_id]} and {number}; keep one.")
+        if paper_id.strip() and (first := seen.setdefault(same_name(paper_id), number)) != number:
+            raise InputError(f"{path}: paperId {paper_id!r} is on lines {first} and {number}; keep one.")
         reason = reason_to_skip(row, start_year, end_year)
         if reason is not None:
             skipped[reason] += 1
             continue
         filename = row.get("FILENAME", "").strip() or f"{paper_id}.txt"
-        check_inside(path, number, paper_id, filename)
+        check_inside(path, number, filename)
         documents.append(Document(paper_id, whole_year(row), filename))
     return documents, skipped
 
 
 def metadata_rows(path: str | Path):
     """Yield (line number, row as a dict of text) for every row of the metadata, even those that will be skipped."""
-    lines = decode(regular_file(path).read_bytes(), path).split("\n")
+    text = decode(regular_file(path).read_bytes(), path)
+    # Where CR ends the header, it ends every line. Elsewhere it is part of a cell, as in titles from a database.
+    lines = lines_of(text) if re.match(r"[^\r\n]*\r(?!\n)", text) else text.split("\n")
     header = [unquoted(cell) for cell in lines[0].removesuffix("\r").split("\t")]
     for column in ("paperId", "year"):
         if column not in header:
             found = ", ".join(shortened(name) for name in header[:8])
             raise InputError(f"{path}, line 1: no column {column!r} among {found}; add it to the tab-separated header.")
+    check_header(path, header)
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip(" \r"):
             continue
         cells = [unquoted(cell) for cell in line.removesuffix("\r").split("\t")]
         if len(cells) != len(header):
-            raise InputError(
-                f"{path}, line {number}: {len(cells)} cells where the header has {len(header)}; "
-                "replace tabs and line breaks inside cells with spaces."
-            )
+            remedy = "replace tabs and line breaks inside cells with spaces"
+            if len(cells) < len(header):
+                remedy = "add a tab for each empty cell left out at its end, or rejoin a row that a line break splits"
+            raise InputError(f"{path}, line {number}: {len(cells)} cells where the header has {len(header)}; {remedy}.")
         yield number, dict(zip(header, cells))
+
+
+def lines_of(text: str) -> list[str]:
+    """Return a text's lines in file order, whether they end in LF, CRLF, or CR."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def check_header(path: str | Path, names: Iterable[str]) -> None:
+    """Refuse a table with two columns of one name; of columns without a name there may be several."""
+    twice = [name for name, count in Counter(names).items() if count > 1 and name.strip()]
+    if twice:
+        name = shortened(twice[0])
+        raise InputError(f"{path}, line 1: two columns are named {name!r}; rename or delete one of them.")
 
 
 def whole_year(row: dict[str, str]) -> int | None:
@@ -140,14 +158,13 @@ def reason_to_skip(row: dict[str, str], start_year: int | None, end_year: int | 
     return None
 
 
-def check_inside(path: str | Path, number: int, *names: str) -> None:
-    """Refuse names that would make a metadata row read outside the chunk folder."""
-    for name in names:
-        if "/" in name or ".." in name or os.path.isabs(name) or "\0" in name:
-            raise InputError(
-                f"{path}, line {number}: {name!r} contains '/', '..', or NUL and could lead out of the chunk folder; "
-                "rename the document and its file."
-            )
+def check_inside(path: str | Path, number: int, name: str) -> None:
+    """Refuse a file name that would make a metadata row read outside the chunk folder."""
+    if "/" in name or ".." in name or os.path.isabs(name) or "\0" in name:
+        raise InputError(
+            f"{path}, line {number}: {name!r} contains '/', '..', or NUL and could lead out of the chunk folder; "
+            "rename the document and its file, or give the file's name in a column FILENAME."
+        )
 
 
 def unquoted(cell: str) -> str:
@@ -173,9 +190,21 @@ def decode(data: bytes, path: str | Path, errors: str | None = None) -> str:
 
 
 def log_skipped(documents: list[Document], skipped: Counter) -> None:
-    """Log how many documents the metadata has and how many rows were skipped for each reason."""
+    """Log how many documents the metadata has, why rows were skipped, and which files several documents share."""
     reasons = "".join(f"; {count} skipped ({reason})" for reason, count in sorted(skipped.items()))
     log.info("metadata: %d documents%s", len(documents), reasons)
+    owners = defaultdict(list)
+    for document in documents:
+        owners[same_name(document.filename)].append(document.paper_id)
+    shared = [f"{name} ({first_few(ids)})" for name, ids in owners.items() if len(ids) > 1]
+    if shared:
+        log.warning("%d chunk files are shared by several documents, whose texts are the same: %s", len(shared),
+                    first_few(shared))  # fmt: skip
+
+
+def same_name(name: str) -> str:
+    """Return what names that look alike have in common: é is one character in NFC, two in NFD, as on a Mac's disk."""
+    return unicodedata.normalize("NFC", name)
 
 
 # ---------------------------------------------------------------- chunk files
@@ -195,9 +224,21 @@ class ChunkFolder:
         if not self.root.is_dir():
             raise InputError(f"{root} is not a folder; give the folder of <paperId>.txt files with -r/--rootfolder.")
 
+    @functools.cached_property
+    def names(self) -> dict[str, str]:
+        """The folder's file names, by what names that look alike have in common."""
+        return {same_name(name): name for name in sorted(os.listdir(self.root))}
+
+    def path_of(self, document: Document) -> Path:
+        """Return the path of a document's chunk file, also where disk and metadata write its accents differently."""
+        path = self.root / document.filename
+        if document.filename.isascii() or path.exists():
+            return path
+        return self.root / self.names.get(same_name(document.filename), document.filename)
+
     def passages(self, document: Document) -> list[str]:
         """Return a document's passages in file order; an empty list if its file is missing or empty."""
-        path = self.root / document.filename
+        path = self.path_of(document)
         try:
             data = regular_file(path).read_bytes()
         except FileNotFoundError:
@@ -243,7 +284,7 @@ class ChunkFolder:
 def parse_passages(text: str, path: Path) -> tuple[list[str], bool, int]:
     """Return the passages of one chunk file, whether its indices are 0, 1, 2 …, and how many passages were blank."""
     passages, indices = [], []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(BEFORE_PASSAGE.sub("\n", text).split("\n"), start=1):
         line = line.removesuffix("\r")
         if not line.strip():
             continue
@@ -295,6 +336,7 @@ def pairs_in(lines: Iterable[str], path: str | Path) -> Iterator[dict[str, str]]
         absent = [column for column in PAIR_COLUMNS if column not in (reader.fieldnames or ())]
         if absent:
             raise InputError(f"{path}, line 1: no column {', '.join(absent)}; expected {', '.join(PAIR_COLUMNS)}.")
+        check_header(path, reader.fieldnames)
         for row in reader:
             check_pair(row, path, reader.line_num)
             yield row

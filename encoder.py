@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,8 @@ if TYPE_CHECKING:  # numpy costs 0.1 s: --help must not pay for it
 
 SLICE = 2048  # passages sorted by length and encoded together: steady progress, little padding
 NOT_THE_MODEL = ("README.md", ".DS_Store")  # files of a model's folder that change nothing; a Mac leaves the second
+POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # what architectures call their tables of positions
+ENDLESS = 1e6  # tokens; what has no limit says a million, or 1e30
 OLD_ADJUSTMENT = "adjustment.safetensors"  # beside the weights of models tuned before the adjustment was part of them
 
 
@@ -74,21 +78,40 @@ def autocasting(device: str, precision: str):
 # ---------------------------------------------------------------- the model
 
 
-def load_model(flag: str, name: str, device: str, **options):
-    """Load a SentenceTransformer quietly. InputError naming the flag where the name leads to no usable model."""
+def load_model(flag: str, name: str, device: str, trust: bool = False, **options):
+    """Load a SentenceTransformer quietly. InputError naming the flag where the name leads to no model that embeds.
+
+    Args:
+        trust: run the code that the model brings; it can do whatever the user can.
+    """
     import transformers
     from sentence_transformers import SentenceTransformer
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        return SentenceTransformer(name, device=device, **options)
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        model = SentenceTransformer(name, device=device, trust_remote_code=trust, **options)
+    except Exception as error:  # of whatever kind: a model's own code runs here, too
+        if not trust and "trust_remote_code" in str(error):
+            fault = "brings code of its own, which can do whatever you can; read it, and if you trust it, pass"
+            raise InputError(f"{flag} {name} {fault} --trust-remote-code.") from None
         raise InputError(
-            f"{flag} {name} can't be loaded ({first_line}); give a model's folder, or a name of the Hugging Face hub "
-            "on a machine that reaches it."
+            f"{flag} {name} can't be loaded ({told_by(error)}); give a model's folder, or a name of the Hugging Face "
+            "hub on a machine that reaches it."
         ) from None
+    if getattr(model.tokenizer, "pad_token", "") is None:  # as in GPT-2; the attention mask hides what is padded
+        model.tokenizer.pad_token = model.tokenizer.eos_token
+    try:
+        model.encode(["A passage.", "Another passage, which is longer."], show_progress_bar=False)
+    except Exception as error:
+        raise InputError(f"{flag} {name} can't embed a passage ({told_by(error)}); choose another model.") from None
+    return model
+
+
+def told_by(error: Exception) -> str:
+    """Return what an error of a library says, in one line."""
+    first_line = str(error).strip().partition("\n")[0].removesuffix(".")
+    return first_line if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {first_line}"
 
 
 def check_version(model: str) -> None:
@@ -101,14 +124,24 @@ def check_version(model: str) -> None:
 
 
 def check_length(model, asked: int | None) -> None:
-    """Refuse a --max-seq-length for which the model has no positions."""
-    table = getattr(getattr(model[0].model, "embeddings", None), "position_embeddings", None)
-    if not asked or table is None:  # rotary positions, as in ModernBERT, need no table
+    """Refuse a --max-seq-length for which the model has no positions, or that it would not heed."""
+    if not asked:
         return
-    # RoBERTa numbers positions from padding_idx + 1 on: of 514 rows 512 are usable.
-    longest = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-    if asked > longest:
-        raise InputError(f"--max-seq-length {asked}: this model has positions for {longest} tokens at most.")
+    if model.max_seq_length in (None, math.inf):
+        raise InputError(f"--max-seq-length {asked}: this model can't cut passages; leave the flag out.")
+    for name, table in model[0].named_modules():  # rotary or relative positions need no table
+        if not name.endswith(POSITIONS) or not hasattr(table, "num_embeddings"):
+            continue
+        # RoBERTa numbers positions from padding_idx + 1 on: of 514 rows 512 are usable. BART and OPT have an offset.
+        unused = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
+        if asked > (longest := table.num_embeddings - unused):
+            raise InputError(f"--max-seq-length {asked}: this model has positions for {longest} tokens at most.")
+
+
+def most_tokens(model) -> float:
+    """Return how many tokens of a passage the model reads; infinity where it reads all."""
+    most = model.max_seq_length
+    return math.inf if most is None or most >= ENDLESS else most
 
 
 def set_prompt(model, prompt: str | None) -> None:
@@ -130,7 +163,7 @@ def model_digest(folder: str | Path) -> str:
     digest = hashlib.sha256()
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name not in NOT_THE_MODEL)
     for path in files:
-        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(os.fsencode(path.relative_to(folder)))
         digest.update(bytes.fromhex(file_digest(path)))
     return digest.hexdigest() if files else name_digest(str(folder))
 
@@ -152,7 +185,13 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Which model embeds, and how. max_seq_length: tokens, None for the model's own; dtype: of the vectors."""
+    """Which model embeds, and how.
+
+    Attributes:
+        max_seq_length: tokens, None for the model's own.
+        dtype: of the vectors.
+        trust: run the code that the model brings.
+    """
 
     model: str
     device: str
@@ -160,6 +199,7 @@ class EncoderSettings:
     batch_size: int
     max_seq_length: int | None
     dtype: str
+    trust: bool = False
 
 
 class Encoder:
@@ -181,19 +221,19 @@ class Encoder:
         check_version(asked.model)
         device = pick_device(asked.device)
         precision = pick_inference_precision(asked.precision, device)
-        model = load_model("-m", asked.model, device)
+        model = load_model("-m", asked.model, device, asked.trust)
+        check_length(model, asked.max_seq_length)
         if asked.max_seq_length:
-            check_length(model, asked.max_seq_length)
             model.max_seq_length = asked.max_seq_length
         model[0].register_forward_pre_hook(self.count_cut)
         self.model, self.autocast, self.computed = model, autocasting(device, precision), f"{precision} on {device}"
-        log.info("%s on %s in %s, %d tokens at most", asked.model, device, precision, model.max_seq_length)
+        log.info("%s on %s in %s, %s tokens at most", asked.model, device, precision, most_tokens(model))
 
     def count_cut(self, _, inputs) -> None:
         """Count the passages of a batch that fill all the tokens there are."""
-        mask = inputs[0].get("attention_mask")
-        if mask is not None and mask.shape[1] >= self.model.max_seq_length:
-            self.cut += int((mask.sum(dim=1) >= self.model.max_seq_length).sum())
+        mask, most = inputs[0].get("attention_mask"), most_tokens(self.model)
+        if mask is not None and mask.shape[1] >= most:
+            self.cut += int((mask.sum(dim=1) >= most).sum())
 
     def encode(self, texts: list[str], progress) -> np.ndarray:
         """Return the texts' embeddings, float32 or float16, shape (texts, dimensions).

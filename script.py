@@ -46,19 +46,22 @@ def command(main):
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
         # Only our own logger at INFO: httpx would log one line per paraphrase.
-        logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+        shown = logging.StreamHandler(sys.stderr)
+        shown.setFormatter(Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        logging.basicConfig(handlers=[shown])
         log.setLevel(logging.INFO if is_main_process() else logging.ERROR)
         script = Path(sys.modules[main.__module__].__file__ or main.__module__).name
         try:
+            check_words(sys.argv[1:] if argv is None else argv)
             return main(argv) or 0
         except InputError as error:
             if is_main_process():
-                print(f"{script}: {error}", file=sys.stderr)
+                print(printable(f"{script}: {error}"), file=sys.stderr)
             return 2
         except OSError as error:
             if error.filename is None and error.errno is None:
                 raise
-            print(f"{script}: {sentence_of(error)}", file=sys.stderr)
+            print(printable(f"{script}: {sentence_of(error)}"), file=sys.stderr)
             return 2
         except KeyboardInterrupt as interrupt:
             print(f"{script}: interrupted; run the same command again to continue.", file=sys.stderr)
@@ -73,6 +76,32 @@ REMEDIES = {
     errno.EFBIG: "choose a disk that takes larger files, or raise ulimit -f",
     errno.EROFS: "choose another place for it",
 }
+
+
+def printable(text: str) -> str:
+    """Return a message in which characters that would steer the terminal, or not show, are written as escapes.
+
+    A carriage return would have the end of a line written over its beginning; a no-break space would look like a space.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class Formatter(logging.Formatter):
+    """Makes the message of a log line printable, but not a traceback below it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
+def check_words(words: list[str]) -> None:
+    """Refuse an argument that is not valid UTF-8, as names unpacked from old archives are: no record could hold it."""
+    for word in words:
+        try:
+            str(word).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{word} is not valid UTF-8; rename it, or make a link to it that has another name."
+            ) from None
 
 
 def sentence_of(error: OSError) -> str:
@@ -97,9 +126,16 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are printable, whatever an argument contains."""
+
+    def error(self, message: str):
+        super().error(printable(message))
+
+
 def parser(doc: str, example: str) -> argparse.ArgumentParser:
     """Return an ArgumentParser whose --help shows the script's docstring and ends with a command to paste."""
-    return argparse.ArgumentParser(
+    return Parser(
         description=doc,
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -126,6 +162,12 @@ def add_encoding_errors(arguments) -> None:
         default="strict",
         help="invalid UTF-8 in a chunk file: stop (strict, the default) or replace it with U+FFFD",
     )
+
+
+def add_trust_remote_code(arguments) -> None:
+    """Add --trust-remote-code, which every script that loads a model has."""
+    own = "run the code that the model brings; it can do whatever you can (default: refuse such models)"
+    arguments.add_argument("--trust-remote-code", action="store_true", help=own)
 
 
 def positive_int(text: str) -> int:

@@ -95,7 +95,7 @@ def pair_rows(chosen: list[tuple[Candidate, str]], chunks: ChunkFolder) -> Itera
         if candidate.document is not document:
             document, passages = candidate.document, chunks.passages(candidate.document)
         if candidate.second >= len(passages):
-            raise InputError(f"{chunks.root / document.filename} changed while it was being read; run this again.")
+            raise InputError(f"{chunks.path_of(document)} changed while it was being read; run this again.")
         cells = [passages[candidate.first], passages[candidate.second]]
         if category == "single-synthetic":
             cells[1] = corpus.TO_GENERATE

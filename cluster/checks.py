@@ -42,7 +42,7 @@ PACKAGES = {stage: ["torch", "sentence-transformers"] for stage in ("train", "ap
 PACKAGES |= {"precocity": ["numpy", "pyarrow", "threadpoolctl"]}  # all of requirements-precocity.txt
 HAS_PACKAGES = "import sys, importlib.metadata as m; [m.version(name) for name in sys.argv[1:]]"
 QUOTA = "df does not show a group's quota: see the command `quota`"
-LOADS = "import sys, encoder; encoder.load_model('-m', sys.argv[1], 'cpu')"
+LOADS = "import sys, encoder; encoder.load_model('-m', sys.argv[1], 'cpu', '--trust-remote-code' in sys.argv)"
 DRY = Command(("SCRIPT.py", "FLAGS"), "MODEL", "RECORD")  # shown by a dry run, which cannot ask the job file
 
 
@@ -224,9 +224,8 @@ def inputs(request: Request, command: Command) -> dict[str, str]:
         "locks": LOCKS.replace("FOLDER", shlex.quote(posixpath.dirname(command.record))),
     }
     if request.stage == "apply":
-        loads = (
-            f'HF_HUB_OFFLINE=1 "$PYTHON" -c "{LOADS}" {model} > /dev/null 2>&1' if request.model == "base" else "false"
-        )
+        loads = f'HF_HUB_OFFLINE=1 "$PYTHON" -c "{LOADS}" {model} {shlex.join(command.words)} > /dev/null 2>&1'
+        loads = loads if request.model == "base" else "false"
         scripts["model"] = f"[ -e {model}/modules.json ] || {loads}"
         scripts |= ledger.parts(command.record, command.model or ".")
     return scripts

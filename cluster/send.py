@@ -38,11 +38,12 @@ class Corpus:
 
     def chunk_names(self) -> list[str]:
         """Return the chunk files of the metadata's documents that exist."""
-        names = [document.filename for document in self.documents()]
-        for path in (Path(self.chunks) / name for name in names):
+        chunks = corpus.ChunkFolder(self.chunks)
+        paths = [chunks.path_of(document) for document in self.documents()]
+        for path in paths:
             if path.is_symlink() and not path.exists():
                 raise InputError(f"{path} is a link to {os.readlink(path)}, which is not there; bring it there first.")
-        names = [name for name in names if (Path(self.chunks) / name).is_file()]
+        names = [path.name for path in paths if path.is_file()]
         if not names:
             raise InputError(f"{self.chunks} holds no chunk file of {self.metadata}; check METADATA and CHUNKS.")
         return names

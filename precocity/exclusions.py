@@ -34,8 +34,9 @@ class Exclusions(NamedTuple):
 
 def lines_of(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, cells) of an exclusion file; blank lines and tabs at the end of a line don't count."""
-    for number, line in enumerate(corpus.decode(script.regular_file(path).read_bytes(), path).split("\n"), start=1):
-        if line := line.rstrip("\t\r "):
+    text = corpus.decode(script.regular_file(path).read_bytes(), path)
+    for number, line in enumerate(corpus.lines_of(text), start=1):
+        if line := line.rstrip("\t "):
             yield number, line.split("\t")
 
 

@@ -98,7 +98,7 @@ class Quotes:
         if year not in self.states:
             lines = []
             for document in self.folder.by_year.get(year, []):
-                path = self.chunks.root / document.filename
+                path = self.chunks.path_of(document)
                 found = path.stat() if path.exists() else None
                 lines.append(f"{year} {document.paper_id} {found and (found.st_size, found.st_mtime_ns)}\n")
             self.states[year] = "".join(lines)

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 from scipy.stats import spearmanr
 
-from .drawing import BASE_COLOR, DPI, TUNED_COLORS, Picture, save
+from .drawing import BASE_COLOR, DPI, TUNED_COLORS, Picture, fit_font, save
 from .precocity_tables import ends
 
 AHEAD, BEHIND = TUNED_COLORS[0], TUNED_COLORS[1]
@@ -24,7 +24,8 @@ LONGEST_TITLE = 46  # letters of a title in a picture
 
 
 def short(title: str) -> str:
-    """Return a title cut to what a picture has room for."""
+    """Return a title cut to what a picture has room for, without characters that don't show."""
+    title = "".join(filter(str.isprintable, " ".join(title.split())))
     return title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1].rstrip() + "…"
 
 
@@ -45,6 +46,7 @@ def label(axes, points: list[tuple[float, float, str, str]]) -> None:
     for x, y, title, color in points:
         for dx, dy, side in places:
             text = axes.annotate(short(title), (x, y), (dx, dy), ha=side, color=color, **style)
+            fit_font(text)
             box = text.get_window_extent()
             inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
             if inside and not any(box.overlaps(other) for other in taken):

@@ -74,8 +74,9 @@ def measured_in(path: str) -> Measured:
 def read_table(path: str | Path) -> pd.DataFrame:
     """Return a table's rows; ids stay text, empty values are NaN. InputError for a table of another kind."""
     as_text, empty = {"docid": str, "filtered": str}, {name: "" for name in VALUES}
-    script.regular_file(path)
     try:
+        with open(script.regular_file(path), encoding="utf-8") as lines:
+            corpus.check_header(path, lines.readline().removesuffix("\n").split("\t"))
         table = pd.read_csv(path, sep="\t", quoting=3, dtype=as_text, keep_default_na=False, na_values=empty)
     except ValueError as error:
         raise InputError(

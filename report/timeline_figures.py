@@ -15,7 +15,7 @@ import numpy as np
 from encoder import unit_rows
 
 from .bench import Measurements, centered_name
-from .drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS, Picture, save
+from .drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS, Picture, legend_name, save
 from .measures import METRICS, interval
 from .representations import Run
 
@@ -74,7 +74,7 @@ def draw_loss(trainings: dict[str, list[dict]], color: dict[str, str], folder: P
         width = max(1, len(loss) // 10)
         running = [loss[max(0, i - width + 1) : i + 1].mean() for i in range(len(loss))]
         axes.plot(steps, loss, color=color[name], alpha=0.3, linewidth=1)
-        axes.plot(steps, running, color=color[name], linewidth=2, label=name)
+        axes.plot(steps, running, color=color[name], linewidth=2, label=legend_name(name))
     axes.set(xlabel="optimizer step", ylabel="training loss", ylim=(0, None))
     axes.legend(frameon=False)
     caption = (
@@ -122,7 +122,7 @@ def draw_distance_by_gap(drawn: dict[str, Run], years: np.ndarray, color: dict[s
         score = (distance - distance.mean()) / distance.std()
         means = [score[bins == b].mean() for b in enough]
         middles = [b * 5 + 2.5 for b in enough]
-        axes.plot(middles, means, color=color[name], linewidth=2, label=name)
+        axes.plot(middles, means, color=color[name], linewidth=2, label=legend_name(name))
     axes.set(xlabel="years between two documents", ylabel="distance (standard deviations)")
     axes.axhline(0, color="#cccccc", linewidth=1, zorder=0)
     axes.legend(frameon=False)

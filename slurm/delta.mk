@@ -28,7 +28,7 @@ connect: ## Open the ssh connection that the targets below share: one password, 
 	@$(AT_DELTA) connect
 
 setup-delta: ## Make the folder and the environment on Delta, fetch the base model.
-	@$(AT_DELTA) --base-model $(BASE_MODEL) --pip-flags='$(DELTA_PIP_FLAGS)' setup
+	@$(AT_DELTA) --base-model $(BASE_MODEL) --pip-flags='$(filter --trust-remote-code,$(TUNE_FLAGS)) $(DELTA_PIP_FLAGS)' setup
 
 sync-delta: ## Send scripts, job files, pairs, metadata and chunk files.
 	@$(AT_DELTA) $(DATA) sync

@@ -1,5 +1,7 @@
 """Every row of formats.md's tables of what real files contain, and exact reading of what was written."""
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,10 +78,45 @@ def test_filename_column_names_the_chunk_file(tmp_path):
 @pytest.mark.parametrize("name", ["../secret", "a/b", "/etc/passwd", "..", "x..y"])
 @pytest.mark.parametrize("column", ["paperId", "FILENAME"])
 def test_a_row_never_leads_out_of_the_folder(tmp_path, name, column):
-    paper_id, filename = (name, "ok.txt") if column == "paperId" else ("ok", name)
+    paper_id, filename = (name, "") if column == "paperId" else ("ok", name)
     path = metadata(tmp_path, f"paperId\tyear\tFILENAME\n{paper_id}\t1900\t{filename}\n")
     with pytest.raises(InputError, match="line 2"):
         corpus.read_metadata(path)
+
+
+def test_with_a_filename_of_its_own_a_paper_id_is_any_text(tmp_path):
+    ids = ["10.2307/408", "hvd.ark:/13960/x", "../x", "/y"]
+    rows = "".join(f"{paper_id}\t1900\tf{i}.txt\n" for i, paper_id in enumerate(ids))
+    documents, _ = corpus.read_metadata(metadata(tmp_path, "paperId\tyear\tFILENAME\n" + rows))
+    assert [document.paper_id for document in documents] == ids
+
+
+def test_files_that_several_documents_share_are_named(tmp_path, caplog):
+    rows = "a\t1850\tone.txt\nb\t1900\ttwo.txt\none\t1910\t\nc\t1920\tcafe\u0301.txt\ncaf\u00e9\t1921\t\n"
+    documents, skipped = corpus.read_metadata(metadata(tmp_path, "paperId\tyear\tFILENAME\n" + rows))
+    corpus.log_skipped(documents, skipped)
+    told = "2 chunk files are shared by several documents, whose texts are the same: "
+    assert told + "one.txt (a, one), caf\u00e9.txt (c, caf\u00e9)" in caplog.text
+
+
+def test_the_same_paper_id_in_another_normal_form_is_the_same(tmp_path):
+    path = metadata(tmp_path, "paperId\tyear\nM\u00e9rim\u00e9e\t1830\nMe\u0301rime\u0301e\t1831\n")
+    with pytest.raises(InputError, match="on lines 2 and 3"):
+        corpus.read_metadata(path)
+
+
+def test_a_header_that_ends_in_a_carriage_return_means_that_all_lines_do(tmp_path):
+    path = metadata(tmp_path, "paperId\tyear\ttitle\r\ra\t1900\tx\rb\t1901\t\r\nc\t1902\tz\nd\t1903\r")
+    rows = []
+    with pytest.raises(InputError, match=r"line 6: 2 cells where the header has 3; add a tab"):
+        for number, row in corpus.metadata_rows(path):
+            rows.append((number, *row.values()))
+    assert rows == [(3, "a", "1900", "x"), (4, "b", "1901", ""), (5, "c", "1902", "z")]
+
+
+def test_a_carriage_return_inside_a_cell_is_text(tmp_path):
+    path = metadata(tmp_path, "paperId\ttitle\tyear\na\tOn\rTrade\t1900\r\n")
+    assert [row["title"] for _, row in corpus.metadata_rows(path)] == ["On\rTrade"]
 
 
 def test_lone_quotation_marks_swallow_nothing_and_quoted_cells_are_unquoted(tmp_path):
@@ -94,7 +131,10 @@ def test_lone_quotation_marks_swallow_nothing_and_quoted_cells_are_unquoted(tmp_
         ("id\tyear\na\t1900\n", "line 1: no column 'paperId'"),
         ("paperId,year\na,1900\n", "line 1: no column 'paperId'"),
         ("paperId\tyear\na\t1900\tmore\n", "line 2: 3 cells where the header has 2"),
-        ("paperId\tyear\ttitle\n\na\t1900\n", "line 3: 2 cells where the header has 3"),
+        ("paperId\tyear\na\t1900\tmore\n", "replace tabs and line breaks"),
+        ("paperId\tyear\ttitle\n\na\t1900\n", "line 3: 2 cells where the header has 3; add a tab for each empty cell"),
+        ("paperId\tyear\tnote\tyear\na\t1900\t\t1901\n", "line 1: two columns are named 'year'; rename or delete"),
+        ('paperId\tyear\tgenre\t"genre"\n', "line 1: two columns are named 'genre'"),
         (b"paperId\tyear\n\xe9\t1900\n", "byte 13 .* not UTF-8"),
         ("", "line 1: no column 'paperId'"),
     ],
@@ -103,6 +143,11 @@ def test_bad_metadata_gets_one_sentence(tmp_path, text, complaint):
     with pytest.raises(InputError, match=complaint) as error:
         corpus.read_metadata(metadata(tmp_path, text))
     assert "\n" not in str(error.value)
+
+
+def test_columns_without_a_name_may_be_several(tmp_path):
+    path = metadata(tmp_path, "paperId\tyear\t\t\na\t1900\t\t\n")
+    assert len(corpus.read_metadata(path)[0]) == 1
 
 
 def test_crlf_and_byte_order_mark_are_read_normally(tmp_path):
@@ -146,6 +191,40 @@ def test_further_tabs_become_spaces(tmp_path):
 def test_line_ends_and_byte_order_mark(tmp_path, data):
     found, folder = passages(tmp_path, data)
     assert found == ["one", "two"] and folder.disordered == []
+
+
+@pytest.mark.parametrize(
+    ("data", "texts"),
+    [
+        (b"0\tone\r1\ttwo\r", ["one", "two"]),
+        (b"0\tone\r\r 1 \ttwo\n2\tthree\r\n3\tfour", ["one", "two", "three", "four"]),
+        (b"0\tone\rof it\r1 apple\n1\ttwo\r", ["one of it 1 apple", "two"]),
+    ],
+)
+def test_a_lone_carriage_return_ends_a_line_where_an_index_and_a_tab_follow(tmp_path, data, texts):
+    found, folder = passages(tmp_path, data)
+    assert found == texts and folder.disordered == []
+
+
+def test_lines_that_end_in_a_carriage_return_are_counted_in_file_order(tmp_path):
+    with pytest.raises(InputError, match=r"a\.txt, line 4: no tab"):
+        passages(tmp_path, b"0\tone\r1\ttwo\r2\tthree\nfour\r5\tsix\r")
+
+
+@pytest.mark.parametrize(("listed", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC"), ("NFD", "NFD")])
+def test_a_name_is_found_whichever_way_its_accents_are_written(tmp_path, listed, on_disk):
+    name = "Sh\u014dsetsu_\u1ec7_1885.txt"
+    (tmp_path / unicodedata.normalize(on_disk, name)).write_bytes(b"0\tone\n")
+    document = corpus.Document("a", 1885, unicodedata.normalize(listed, name))
+    assert ChunkFolder(tmp_path).passages(document) == ["one"]
+
+
+def test_of_two_files_whose_names_look_alike_each_document_has_its_own(tmp_path):
+    for form in ("NFC", "NFD"):
+        (tmp_path / unicodedata.normalize(form, "\u00fc.txt")).write_text(f"0\t{form}\n")
+    folder = ChunkFolder(tmp_path)
+    for form in ("NFC", "NFD"):
+        assert folder.passages(corpus.Document("a", 1900, unicodedata.normalize(form, "\u00fc.txt"))) == [form]
 
 
 def test_nul_bytes_are_removed_and_counted(tmp_path):
@@ -216,6 +295,21 @@ def test_bad_pair_tables_get_one_sentence(tmp_path, text, complaint):
     path.write_text(text)
     with pytest.raises(InputError, match=complaint):
         corpus.read_pairs(path)
+
+
+def test_a_pair_table_with_two_columns_of_one_name_is_refused(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("paperId\tyear\tanchor\tpositive\tcategory\tanchor\na\t1\tb\tc\tsuccessive\td\n")
+    with pytest.raises(InputError, match="line 1: two columns are named 'anchor'"):
+        corpus.read_pairs(path)
+
+
+def test_a_pair_table_with_carriage_returns_as_line_ends_is_read(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes(
+        b'paperId\tyear\tanchor\tpositive\tcategory\ra\t1\t"b\rc"\td\tsuccessive\re\t2\tf\tg\tsuccessive\r'
+    )
+    assert [(row["paperId"], row["anchor"]) for row in corpus.read_pairs(path)] == [("a", "b\rc"), ("e", "f")]
 
 
 # ---- embedding files

@@ -321,6 +321,14 @@ def test_a_document_without_listed_passages_and_tabs_at_the_end_do_no_harm(dense
     assert_equal(dense.table(), expected, 3e-6)
 
 
+def test_exclusions_with_carriage_returns_as_line_ends_are_read(dense, caplog):
+    (dense.folder / "c.tsv").write_bytes(b"a-1900\tnobody-0\rb-1900\ta-1901-0\r")
+    assert dense.run("-s", 1900, "-e", 1901, "-c", dense.folder / "c.tsv") == 0
+    assert "1 names are not in the metadata, skipped: nobody (line 1)" in caplog.text
+    expected = literal_precocity(dense.documents, dense.passages, 1900, 1901, quotes={("b-1900", "a-1901", 0)})
+    assert_equal(dense.table(), expected, 3e-6)
+
+
 def test_unknown_documents_among_known_ones_are_named(dense, caplog):
     lines = [("a-1900", "a-1901"), ("a-1900", "nobody"), ("somebody", "a-1901")]
     assert dense.run("-s", 1900, "-e", 1901, "-a", dense.file("a.tsv", lines)) == 0

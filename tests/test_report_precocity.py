@@ -166,6 +166,11 @@ def test_ids_that_look_like_numbers_or_nothing_stay_text(tmp_path):
     assert table.docid.tolist() == names and table.precocity.isna().all() and table.novelty.tolist() == [0.1] * 5
 
 
+def add_column(path, name, cell):
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header}\t{name}", *(f"{line}\t{cell}" for line in lines)]) + "\n")
+
+
 @pytest.mark.parametrize(
     ("prepare", "flags", "complaint"),
     [
@@ -176,6 +181,8 @@ def test_ids_that_look_like_numbers_or_nothing_stay_text(tmp_path):
         (lambda m: m.metadata.write_text("paperId\tyear\n01\t1900\n"), [], "the metadata has no 00"),
         (lambda m: (m.folder / "1900s_docs.tsv").write_text("docid\tx\n"), [], "line 1: no column date"),
         (lambda m: (m.folder / "1900s_docs.tsv").write_text(""), [], "is not a precocity table"),
+        (lambda m: (m.folder / "1900s_docs.tsv").write_text("docid\tdate\tdate\n"), [], "columns are named 'date'"),
+        (lambda m: add_column(m.metadata, "citations", "9"), ["--covariate", "citations"], "are named 'citations'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_section(measured, capsys, prepare, flags, complaint):

@@ -24,6 +24,51 @@ from script import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# ---- what a message shows
+
+
+def run_script(words, folder=ROOT):
+    """Run a door in a process of its own, as a user would; return it with what it said, as bytes."""
+    return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, timeout=60)
+
+
+def test_no_message_prints_what_would_steer_the_terminal(tmp_path, corpus_folder):
+    corpus_folder.add("a", 1900, 4)
+    corpus_folder.metadata.write_text("paperId\tyear\na\t1900\nb\x1b[2K\u202e\t1901\nc\xa0\t1902\n")
+    base = ["select_training_pairs_final.py", "5", *corpus_folder.flags, "-o", str(tmp_path / "p.tsv")]
+    logged = run_script(base).stderr
+    assert b"without a chunk file, skipped: b\\x1b[2K\\u202e, c\\xa0" in logged
+    corpus_folder.metadata.write_text("id\x07\tdate\x85\n")
+    assert b"no column 'paperId' among id\\x07, date\\x85;" in (refused := run_script(base).stderr)
+    assert b"unrecognized arguments: --\\x1b[31m" in (unknown := run_script([*base, "--\x1b[31m"]).stderr)
+    missing = run_script([*base, "-t", "no\rwhere"]).stderr
+    assert b"no\\rwhere: No such file" in missing
+    assert not set(logged + refused + missing + unknown) & (set(range(32)) - {10} | {127})
+
+
+def test_a_message_keeps_letters_and_punctuation_of_all_scripts():
+    text = "“Gödel” – 論語, на, ﷲ, 😀 ½…"
+    assert script.printable(text) == text
+
+
+def test_an_argument_that_is_not_utf8_is_refused_before_any_work(tmp_path, corpus_folder):
+    corpus_folder.add("a", 1900, 9)
+    (old := tmp_path / os.fsdecode(b"f\xfcr")).mkdir()
+    output = old / "p.tsv"
+    done = run_script(["select_training_pairs_final.py", "5", *corpus_folder.flags, "-o", output])
+    assert done.returncode == 2 and b"f\\udcfcr/p.tsv is not valid UTF-8; rename it" in done.stderr
+    assert b"Traceback" not in done.stderr and not list(old.iterdir())
+
+
+def test_in_a_folder_whose_name_is_not_utf8_relative_paths_work(tmp_path, corpus_folder):
+    corpus_folder.add("a", 1900, 9).add("b", 1901, 9)
+    old = corpus_folder.folder.rename(tmp_path / os.fsdecode(b"f\xfcr"))
+    words = ["5", "-t", "metadata.tsv", "-r", "chunks", "-o", "p.tsv", "--level-quantile", "1"]
+    done = run_script([ROOT / "select_training_pairs_final.py", *words], folder=old)
+    assert done.returncode == 0, done.stderr
+    assert script.read_json(old / "p.tsv.json")["counts"]["documents"]
+
+
 # ---- what is no file
 
 

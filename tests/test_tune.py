@@ -425,25 +425,6 @@ def test_bfloat16_is_used_where_the_processor_gains_by_it(name, flags, gains):
     assert bool(encoder.gains_by_bf16({"cpu_name": name, **flags})) == gains
 
 
-def test_roberta_has_two_positions_less_than_its_table():
-    import types
-
-    from transformers import RobertaConfig, RobertaModel
-
-    sizes = {
-        "vocab_size": 9,
-        "hidden_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 1,
-        "intermediate_size": 8,
-    }
-    roberta = RobertaModel(RobertaConfig(max_position_embeddings=514, **sizes))
-    model = [types.SimpleNamespace(model=roberta)]
-    encoder.check_length(model, 512)
-    with pytest.raises(script.InputError, match="positions for 512 tokens at most"):
-        encoder.check_length(model, 513)
-
-
 def test_overwrite_starts_anew(pairs, tiny_encoder, tmp_path):
     folder = tmp_path / "model"
     assert tune.main(command(pairs, tiny_encoder, folder, "--limit", "40")) == 0

@@ -144,12 +144,22 @@ def write_model_card(folder: Path, recipe: Recipe) -> None:
     )
 
 
+def save_model(model, folder: Path, recipe: Recipe) -> None:
+    """Write a model with our card, and with the code that its layers bring, which the library leaves out."""
+    from transformers.dynamic_module_utils import custom_object_save
+
+    model.save_pretrained(str(folder), create_model_card=False)
+    write_model_card(folder, recipe)
+    for layer in model:
+        if type(layer).__module__.startswith("transformers_modules."):
+            custom_object_save(layer, folder)
+
+
 def save_final(model, folder: Path, recipe: Recipe, adjusted: dict) -> None:
     """Write <folder>/final beside its name and rename it."""
     beside = folder / ".final.partial"
     shutil.rmtree(beside, ignore_errors=True)
-    model.save_pretrained(str(beside), create_model_card=False)
-    write_model_card(beside, recipe)
+    save_model(model, beside, recipe)
     script.write_json(beside / MARK, adjusted)
     for path in beside.rglob("*.safetensors"):  # the library makes them readable by their owner alone
         path.chmod((beside / "README.md").stat().st_mode)

@@ -6,22 +6,36 @@ out: the model, trained in place; checkpoints below the output folder, each mark
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import script
-from encoder import autocasting, check_length, load_model, own_prompt, pick_device, pick_precision, set_prompt
+from encoder import (
+    autocasting,
+    check_length,
+    load_model,
+    most_tokens,
+    own_prompt,
+    pick_device,
+    pick_precision,
+    set_prompt,
+    told_by,
+)
 from script import InputError, log
 
-from .folder import WHOLE, newest_whole_checkpoint, write_model_card
+from .folder import WHOLE, newest_whole_checkpoint, save_model
 from .recipe import Recipe
 from .stopping import StopSignals
 
 WARMUP = 0.1  # share of the steps in which the learning rate rises
 LOSS_POINTS = 100  # points of the loss curve, about
+TRIED = 4  # pairs in the batch that shows whether a model can be trained
 CHECKPOINTS_KEPT = 2  # the newest may be torn by a kill; the one before it is complete
 
 
@@ -70,10 +84,10 @@ def check_batch(batch_size: int, pairs: int, processes: int) -> None:
 # ---------------------------------------------------------------- what goes in
 
 
-def load_base_model(recipe: Recipe, machine: Machine):
-    """Return the base model, ready to be trained."""
+def load_base_model(recipe: Recipe, machine: Machine, trust: bool):
+    """Return the base model, ready to be trained; with `trust` the code that it brings may run."""
     # In float32: some models are stored in half precision, in which they would train badly.
-    model = load_model("--base-model", recipe.base_model, machine.device, model_kwargs={"dtype": "float32"})
+    model = load_model("--base-model", recipe.base_model, machine.device, trust, model_kwargs={"dtype": "float32"})
     check_length(model, recipe.max_seq_length)
     set_prompt(model, recipe.prompt)
     return model
@@ -87,19 +101,30 @@ def document_numbers(rows: list[dict]) -> list[int]:
 
 def count_truncated(model, rows: list[dict]) -> int:
     """Return how many of the rows' distinct texts have more tokens than the model will read."""
+    prompt, truncated, most = own_prompt(model) or "", 0, most_tokens(model)
+    if most == math.inf:
+        return 0
     texts = sorted({row[name] for row in rows for name in ("anchor", "positive")})
-    prompt, truncated = own_prompt(model) or "", 0
     for start in range(0, len(texts), 10_000):
         part = [prompt + text for text in texts[start : start + 10_000]]
-        truncated += sum(len(ids) > model.max_seq_length for ids in model.tokenizer(part, verbose=False)["input_ids"])
+        truncated += sum(len(ids) > most for ids in model.tokenizer(part, verbose=False)["input_ids"])
     if truncated:
-        log.warning(
-            "%d of %d passages are longer than %d tokens and are cut", truncated, len(texts), model.max_seq_length
-        )
+        log.warning("%d of %d passages are longer than %d tokens and are cut", truncated, len(texts), most)
     return truncated
 
 
-@dataclass(frozen=True)
+@contextlib.contextmanager
+def cut_at(model, tokens: int | None):
+    """Have the model cut passages while it is trained, where that is asked for; after, it embeds them whole."""
+    own = model.max_seq_length
+    if tokens:
+        model.max_seq_length = tokens
+    yield
+    if tokens:
+        model.max_seq_length = max(own, tokens)
+
+
+@dataclass
 class Run:
     """Where and how a training runs, whatever its recipe. save_steps: between checkpoints, None for each epoch."""
 
@@ -135,6 +160,48 @@ def training_arguments(recipe: Recipe, run: Run, machine: Machine, prompt: str |
 
 
 def build_trainer(model, rows: list[dict], recipe: Recipe, run: Run, machine: Machine):
+    """Return the trainer of this model on these rows, after it has computed the loss of a few of them.
+
+    Raises:
+        InputError: the model can't be trained.
+    """
+    from .loss import NonFiniteLoss
+
+    try:
+        trainer = make_trainer(model, rows, recipe, run, machine)
+        try_step(trainer)
+    except NonFiniteLoss:
+        fault = "has a loss of infinity or NaN before it is trained; pass --precision fp32, or choose another model"
+        raise InputError(f"--base-model {recipe.base_model} {fault}.") from None
+    except Exception as error:  # each architecture has faults of its own
+        fault = f"can't be trained ({told_by(error)}); choose another model"
+        raise InputError(f"--base-model {recipe.base_model} {fault}.") from None
+    return trainer
+
+
+def try_step(trainer) -> None:
+    """Compute the loss of a small batch. Nothing is drawn at random, so the training after it stays what it was.
+
+    Raises:
+        ValueError: the loss depends on no weights.
+    """
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(min(TRIED, len(trainer.train_dataset)))])
+    trainer.model.eval()
+    with trainer.compute_loss_context_manager():
+        loss = trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch))
+    if not loss.requires_grad:
+        raise ValueError("it has no weights to train")
+
+
+def check_training(recipe: Recipe, rows: list[dict], trust: bool) -> None:
+    """Load the base model and compute the loss of a few rows, on the CPU. InputError where a training would fail."""
+    machine = Machine("cpu", "fp32")
+    model = load_base_model(recipe, machine, trust)
+    with tempfile.TemporaryDirectory() as folder:
+        build_trainer(model, rows[:TRIED], recipe, Run(Path(folder), None, 0.0), machine)
+
+
+def make_trainer(model, rows: list[dict], recipe: Recipe, run: Run, machine: Machine):
     """Return the library's trainer of this model on these rows."""
     from datasets import Dataset
 
@@ -176,8 +243,7 @@ def trainer_class():
 
         def _save(self, output_dir=None, state_dict=None):
             # The library would add its arguments, pickled, which nobody reads.
-            self.model.save_pretrained(output_dir, create_model_card=False)
-            write_model_card(Path(output_dir), self.recipe)
+            save_model(self.model, Path(output_dir), self.recipe)
 
     return Trainer
 
