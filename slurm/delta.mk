@@ -20,9 +20,10 @@ TRAIN_JOB = $(QUEUE) --sbatch='$(TRAIN_SBATCH)' -- $(call given,BASE_MODEL,--bas
 MODEL = $(if $(filter base,$(TRAIN)),$(BASE_MODEL),$(FAR_OUTPUT)/models/$(TRAIN)/final)
 APPLY_JOB = $(QUEUE) --sbatch='$(APPLY_SBATCH)' -- \
   $(if $(filter TRAIN,$(GIVEN))$(call given_there,OUTPUT,yes),-m $(MODEL) -o $(FAR_OUTPUT)/embeddings/$(TRAIN)) \
-  $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(YEARS) $(CORPUS_FLAGS) $(APPLY_FLAGS)
+  $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) --only-these-years $(YEARS) $(CORPUS_FLAGS) \
+  $(APPLY_FLAGS)
 
-PRECOCITY_JOB = --sbatch='$(PRECOCITY_SBATCH)' -- $(YEARS) $(PRECOCITY_FLAGS)
+PRECOCITY_JOB = --sbatch='$(PRECOCITY_SBATCH)' -- $(YEARS) $(CORPUS_FLAGS) $(PRECOCITY_FLAGS)
 
 connect: ## Open the ssh connection that the targets below share: one password, one tap of Duo.
 	@$(AT_DELTA) connect
