@@ -16,6 +16,9 @@ the mean over the years before of each year's mean distance, transience the same
 novelty minus transience (Barron et al. 2018, Griebel et al. 2024). Years without passages do not count. A value is
 empty if fewer than half of the years of a radius have passages.
 
+Each value comes with two standard errors, a p-value, a z-score among the documents of about the same time, and a second
+measure, later over earlier similarity (Kelly et al. 2021). docs/precocity.md defines them.
+
 Each year has files of its own in <outputfolder>/years and <outputfolder>/passages. A year that was made from the same
 embeddings, exclusions, and settings is not made again. With --year, several jobs can share the years; the last one to
 finish writes the table.
@@ -62,7 +65,8 @@ def parse_args(argv: list[str] | None = None):
     add("-a", "--articleexclude", metavar="TSV", help="documents: lines center<TAB>other, no header")
     add("-c", "--chunkexclude", metavar="TSV", help="passages: lines center<TAB>paperId-chunk<TAB>…, no header")
     add("--exclude-same-author", action="store_true", help="make -a from the metadata, as author_exclusions.tsv")
-    add("--author-column", default="author", metavar="NAME", help="separated by semicolons (default %(default)s)")
+    authors = "separated by semicolons; the null keeps an author's years together, too (default %(default)s)"
+    add("--author-column", default="author", metavar="NAME", help=authors)
     add("--exclude-quotes", action="store_true", help="make -c from shared six-word phrases, in quotes/")
     add("-r", "--rootfolder", metavar="FOLDER", help="chunk files, <paperId>.txt, for --exclude-quotes")
     add(
@@ -77,6 +81,8 @@ def parse_args(argv: list[str] | None = None):
     add("--drop-identical", action="store_true", help="leave identical passages (reprints) out of every mean")
     group = arguments.add_argument_group("how")
     add = group.add_argument
+    window = "years before and after, for z and later_over_earlier (default %(default)s)"
+    add("--z-window", type=script.whole_number, default=5, metavar="YEARS", help=window)
     add(
         "--dtype",
         choices=("float32", "float64"),
@@ -120,7 +126,8 @@ def gather_exclusions(args, folder: Folder, centers: set[str], settings: Setting
     if args.chunkexclude:
         passages = exclusions.read_passages(args.chunkexclude, folder.order)
     if args.exclude_same_author:
-        by_author = exclusions.same_author(args.meta, folder.documents, args.author_column, centers, WINDOW)
+        exclusions.check_authors(args.meta, args.author_column, folder.authors)
+        by_author = exclusions.same_author(folder.documents, folder.authors, centers, WINDOW)
         if not args.check:
             exclusions.write_articles(settings.author_exclusions, by_author)
         articles = exclusions.join_articles(articles, by_author)
@@ -183,8 +190,9 @@ def main(argv: list[str] | None = None) -> int:
     documents, skipped = corpus.read_metadata(args.meta)
     corpus.log_skipped(documents, skipped)
     years = years_asked_for(args, documents)
-    settings = Settings(Path(args.outputfolder), args.prefix, args.startdate, args.dtype, args.drop_identical)
-    folder = Folder(args.data, documents, args.memory)
+    how = (args.dtype, args.drop_identical, args.z_window)
+    settings = Settings(Path(args.outputfolder), args.prefix, args.startdate, *how)
+    folder = Folder(args.data, documents, args.memory, exclusions.read_authors(args.meta, args.author_column))
     parts = [f"{args.prefix}{year}" for year in args.year or ()]
     with nullcontext() if args.check else lock.alone_in(settings.folder, *parts):
         measure(args, years, folder, settings, started)

@@ -170,11 +170,16 @@ def add_trust_remote_code(arguments) -> None:
     arguments.add_argument("--trust-remote-code", action="store_true", help=own)
 
 
+def whole_number(text: str, least: int = 0) -> int:
+    """Return the whole number of at least 0 that an argument gives (a type for argparse)."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return int(text)
+
+
 def positive_int(text: str) -> int:
     """Return the whole number of at least 1 that an argument gives (a type for argparse)."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+    return whole_number(text, 1)
 
 
 def fraction(text: str) -> float:

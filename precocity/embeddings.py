@@ -72,10 +72,21 @@ def lengths_of(path: Path, paper_ids: list[str], numbers: np.ndarray, vectors: n
 
 
 class Folder:
-    """An embedding folder: finds its decade files, reads the ones that are needed, keeps as many as memory allows."""
+    """An embedding folder: finds its decade files, reads the ones that are needed, keeps as many as memory allows.
 
-    def __init__(self, path: str, documents: list[Document], memory: float = MEMORY):
-        self.path, self.most_bytes = Path(path), memory * 1e9
+    Args:
+        memory: GB.
+        authors: of each document, by paperId; none where they are not known.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        documents: list[Document],
+        memory: float = MEMORY,
+        authors: dict[str, set[str]] | None = None,
+    ):
+        self.path, self.most_bytes, self.authors = Path(path), memory * 1e9, authors or {}
         self.order = {document.paper_id: i for i, document in enumerate(documents)}
         self.documents = documents
         self.by_year: dict[int, list[Document]] = {}

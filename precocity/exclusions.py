@@ -138,26 +138,29 @@ def authors_in(cell: str) -> set[str]:
     return {" ".join(name.split()).casefold() for name in cell.split(";")} - {""}
 
 
-def same_author(
-    metadata: str, documents: list[Document], column: str, centers: set[str], radius: int
-) -> ArticleExclusions:
-    """Return for each center document the others by any of its authors from at most `radius` years before or after.
+def read_authors(metadata: str, column: str) -> dict[str, set[str]]:
+    """Return the authors of each row by paperId; nothing if the metadata has no such column."""
+    return {row["paperId"]: authors_in(row[column]) for _, row in corpus.metadata_rows(metadata) if column in row}
 
-    Raises:
-        InputError: the metadata has no such column, or the column is empty.
-    """
-    year_of = {document.paper_id: document.year for document in documents}
-    works, authors = defaultdict(list), {}
-    for _, row in corpus.metadata_rows(metadata):
-        if column not in row:
-            raise InputError(f"{metadata}, line 1: no column {column!r} for --exclude-same-author; pass the column's "
-                             "name with --author-column.")  # fmt: skip
-        if row["paperId"] in year_of:
-            authors[row["paperId"]] = authors_in(row[column])
-            for author in authors[row["paperId"]]:
-                works[author].append(row["paperId"])
-    if not works:
+
+def check_authors(metadata: str, column: str, authors: dict[str, set[str]]) -> None:
+    """Refuse metadata without authors where --exclude-same-author needs them."""
+    if not authors:
+        raise InputError(f"{metadata}, line 1: no column {column!r} for --exclude-same-author; pass the column's "
+                         "name with --author-column.")  # fmt: skip
+    if not any(authors.values()):
         raise InputError(f"{metadata}: the column {column!r} is empty; run without --exclude-same-author.")
+
+
+def same_author(
+    documents: list[Document], authors: dict[str, set[str]], centers: set[str], radius: int
+) -> ArticleExclusions:
+    """Return for each center document the others by any of its authors from at most `radius` years before or after."""
+    year_of = {document.paper_id: document.year for document in documents}
+    works = defaultdict(list)
+    for paper_id in (paper_id for paper_id in authors if paper_id in year_of):
+        for author in authors[paper_id]:
+            works[author].append(paper_id)
     found = {}
     for center in centers:
         others = {other for author in authors[center] for other in works[author]}

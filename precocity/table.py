@@ -6,12 +6,12 @@ record, and one line in the log for everything that was missing, left out, or od
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from itertools import chain
 
 import script
 from precocity.comparison import CHECKED_ROWS
 from precocity.settings import Settings
+from precocity.standing import complete_lines, read_values, summaries
 from precocity.values import COLUMNS
 from precocity.years import is_done
 from script import log
@@ -24,25 +24,21 @@ def write_table(planned: dict[int, dict], settings: Settings) -> dict | None:
         log.info("%d of %d years remain for other tasks; the last task writes the table", len(missing), len(planned))
         return None
     records = [script.read_json(settings.places(year).record) for year in planned]
-    tables = [settings.places(year).table for year in planned]
-    written = script.write_lines(settings.table, lines_of(tables)) - 1
+    tables = {year: settings.places(year).table for year in planned}
+    of_years = {year: read_values(path) for year, path in tables.items()}
+    lines = chain(["\t".join(COLUMNS) + "\n"], complete_lines(tables, of_years, settings.z_window))
+    written = script.write_lines(settings.table, lines) - 1
     log_oddities(records)
     names = ("documents", "passages", "pairs", "identical_pairs", "passages_listed_not_found")
     return {
         **{name: sum(record.get(name, 0) for record in records) for name in names},
         "table": settings.table.name,
+        "table_sha256": script.file_digest(settings.table),
         "lines": written,
         "float32_difference": max(record.get("float32_difference", 0) for record in records),
+        "kinds": summaries(of_years),
         "years": records,
     }
-
-
-def lines_of(tables: list[Path]) -> Iterator[str]:
-    """Yield the header, then the lines of all years' tables."""
-    yield "\t".join(COLUMNS) + "\n"
-    for path in tables:
-        with open(script.regular_file(path), encoding="utf-8", newline="") as table:
-            yield from table
 
 
 def log_oddities(records: list[dict]) -> None:

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 SHARES = (1.0, 0.25)  # of a document's passages: all, and the most precocious quarter
+VALUES = ("precocity", "novelty", "transience")
 COLUMNS = (
-    *("docid date num_chunks fraction_compared filtered time_radius chunks_used precocity novelty transience".split()),
-    *("years_past", "years_future"),
+    *("docid date num_chunks fraction_compared filtered time_radius chunks_used".split()),
+    *VALUES,
+    *("years_past", "years_future", "se_years", "se_passages", "p_value", "z", "later_over_earlier"),
 )
+DIGITS = 10  # of a value in the table
 
 
 class Triples(NamedTuple):
@@ -70,8 +73,11 @@ def most_precocious(triples: np.ndarray, share: float) -> np.ndarray:
     return chosen
 
 
-def document_lines(center: Year, triples: Triples) -> Iterator[str]:
-    """Yield the table's lines without header: documents in metadata order, then fractions, filters, radii, shares."""
+def document_lines(center: Year, triples: Triples, certainty: np.ndarray) -> Iterator[str]:
+    """Yield a line for each document in metadata order, fraction, filter, radius, and share, without header.
+
+    The cells are those of COLUMNS, then the certainty, (documents, fractions, filters, radii, shares, values).
+    """
     for at, document in enumerate(center.documents):
         own = slice(center.starts[at], center.starts[at + 1])
         passages = center.starts[at + 1] - center.starts[at]
@@ -80,12 +86,12 @@ def document_lines(center: Year, triples: Triples) -> Iterator[str]:
         for f, share_of_year in enumerate(FRACTIONS):
             for k, name in enumerate(FILTERS):
                 for r, radius in enumerate(RADII):
-                    for share, means in zip(SHARES, chosen):
+                    for s, (share, means) in enumerate(zip(SHARES, chosen)):
                         cells = [document, center.year, passages, share_of_year, name, radius, share]
-                        cells += [*map(number, means[f, k, r]), *years[k, r]]
+                        cells += [*map(number, means[f, k, r]), *years[k, r], *map(number, certainty[at, f, k, r, s])]
                         yield "\t".join(map(str, cells)) + "\n"
 
 
 def number(value: float) -> str:
-    """Return a value as text: ten digits, or nothing for NaN."""
-    return "" if math.isnan(value) else f"{value:.10g}"
+    """Return a value as text, or nothing for NaN."""
+    return "" if math.isnan(value) else f"{value:.{DIGITS}g}"

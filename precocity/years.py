@@ -2,7 +2,7 @@
 
 Comes in: the embedding folder, the exclusions, the arithmetic, the settings. Goes out, for the year 1900:
 
-    years/<prefix>1900.tsv          the year's lines of the table, without header
+    years/<prefix>1900.tsv          the year's lines of the table, without header, and what the table is completed from
     passages/<prefix>1900.parquet   the values of every passage
     years/<prefix>1900.json         the record, written last: what the year was made from, counts, everything odd
 
@@ -14,23 +14,28 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import script
 from precocity.arithmetic import FRACTIONS, Numpy, Torch
+from precocity.certainty import blocks_of, certainty_of
 from precocity.comparison import FILTERS, OFFSETS, RADII, WINDOW, Comparison, compare_window, window_of
 from precocity.embeddings import Folder, Year
 from precocity.exclusions import Exclusions
 from precocity.settings import Places, Settings
-from precocity.values import Triples, document_lines, triples_of
+from precocity.values import VALUES, Triples, document_lines, triples_of
 from script import log
 
-DEFINITION = 1  # raise it whenever the numbers change: years made by another definition are made again
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFINITION = 2  # raise it whenever the numbers change: years made by another definition are made again
 
 
 def plan_year(year: int, folder: Folder, left_out: Exclusions, settings: Settings) -> dict:
     """Return what a year's record will say the year was made from."""
     digest = hashlib.sha256(folder.digest_of(window_of(year)).encode())
-    digest.update(repr(sorted(left_out.train)).encode())
+    digest.update(repr((sorted(left_out.train), blocks_of(folder, year))).encode())
     for center in sorted(folder.of_year(year)):
         others = sorted((name, sorted(numbers)) for name, numbers in left_out.passages.get(center, {}).items())
         digest.update(repr((center, sorted(left_out.articles.get(center, ())), others)).encode())
@@ -61,16 +66,17 @@ def make_year(year: int, folder: Folder, left_out: Exclusions, arithmetic: Numpy
         log.info("%d: up to date", year)
         return
     folder.expect(year - WINDOW)  # the first year to compare with: two cores read two decades
-    center, in_metadata, triples = folder.year(year), folder.of_year(year), None
+    center, in_metadata, triples, certainty = folder.year(year), folder.of_year(year), None, None
     facts = {"documents": 0, "passages": 0, "without_embeddings": in_metadata, "with_gaps": []}
     if center is not None:
         found = compare_window(folder, center, left_out, arithmetic, settings.drop_identical)
         triples = triples_of(found.means)
+        certainty = certainty_of(center.starts, found.means, triples, blocks_of(folder, year))
         facts = facts_of(center, in_metadata, found, triples)
     # Everything that can be refused has been read and compared. From here on the table is incomplete.
     for path in (settings.manifest, settings.table, places.record):
         path.unlink(missing_ok=True)
-    write_year(places, center, triples)
+    write_year(places, center, triples, certainty)
     seconds = round(time.time() - started, 2)
     sums = [script.file_digest(places.table), script.file_digest(places.passages)]
     script.write_json(places.record, planned | facts | {"seconds": seconds, "sha256": sums})
@@ -99,14 +105,14 @@ def facts_of(center: Year, in_metadata: list[str], found: Comparison, triples: T
     }
 
 
-def write_year(places: Places, center: Year | None, triples: Triples | None) -> None:
+def write_year(places: Places, center: Year | None, triples: Triples | None, certainty: np.ndarray | None) -> None:
     """Write a year's table and passages; for a year without passages, an empty table alone."""
     places.table.parent.mkdir(parents=True, exist_ok=True)
     if center is None:
         script.write_lines(places.table, [])
         places.passages.unlink(missing_ok=True)
     else:
-        script.write_lines(places.table, document_lines(center, triples))
+        script.write_lines(places.table, document_lines(center, triples, certainty))
         write_passages(places.passages, center, triples)
 
 
@@ -124,6 +130,6 @@ def write_passages(path: Path, center: Year, triples: Triples) -> None:
     for name, values in zip(("fraction_compared", "filtered", "time_radius"), zip(*kinds)):
         columns[name] = pa.DictionaryArray.from_arrays(pa.array(of_kind), pa.array(values)).dictionary_decode()
     flat = triples.values.reshape(-1, 3).astype("float32")
-    columns |= {name: flat[:, i] for i, name in enumerate(("precocity", "novelty", "transience"))}
+    columns |= {name: flat[:, i] for i, name in enumerate(VALUES)}
     with script.replacing(path) as beside:
         parquet.write_table(pa.table(columns), beside, compression="zstd")
