@@ -80,7 +80,8 @@ def show(args, started: float) -> None:
     }
     facts = {"documents": len(documents), "without_precocity": left_out, "regressions": found}
     script.write_json(folder / "precocity_report.json", script.run_record(args, started, **facts))
-    write_section(folder / "section.html", Section(choice, left_out, pictures, listed, found))
+    sure = [one.facts(choice) for one in measured]
+    write_section(folder / "section.html", Section(choice, left_out, sure, pictures, listed, found))
     log.info("%s", folder / "section.html")
 
 

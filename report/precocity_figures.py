@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 from scipy.stats import spearmanr
 
 from .drawing import BASE_COLOR, DPI, TUNED_COLORS, Picture, fit_font, save
-from .precocity_tables import ends
+from .precocity_tables import ends, errors_of
 
 AHEAD, BEHIND = TUNED_COLORS[0], TUNED_COLORS[1]
 LABELLED = 6  # documents named at either end of a picture
@@ -83,7 +83,10 @@ def draw_timeline(documents: pd.DataFrame, folder: Path) -> Picture:
     median = running_median(documents.year, documents.precocity)
     axes.plot(*median, color="#1c1c1c", linewidth=1.2, label="median over 11 years")
     axes.set(xlabel="year", ylabel="precocity (above 0: ahead of its time)")
-    scatter_with_titles(axes, documents, "year", "precocity", ends(documents, "precocity", LABELLED))
+    extremes = ends(documents, "precocity", LABELLED)
+    for some, color in zip(extremes, (AHEAD, BEHIND)):
+        axes.errorbar(some.year, some.precocity, 2 * errors_of(some), fmt="none", ecolor=color, alpha=0.4, zorder=1)
+    scatter_with_titles(axes, documents, "year", "precocity", extremes)
     return save(figure, folder / "precocity_timeline.png", "Precocity by year", timeline_reading(documents))
 
 
@@ -133,7 +136,8 @@ def timeline_reading(documents: pd.DataFrame) -> str:
     return (
         f"Furthest ahead of its time is {dated(most)} ({most.precocity:+.3f}), furthest behind {dated(least)} "
         f"({least.precocity:+.3f}); {(documents.precocity > 0).mean():.0%} of "
-        f"{len(documents)} documents resemble the years after them more than the years before."
+        f"{len(documents)} documents resemble the years after them more than the years before. Bars reach two standard "
+        "errors either way."
     )
 
 

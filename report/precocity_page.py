@@ -5,6 +5,7 @@ In: pictures, the most and least precocious documents, regressions. Out: the fil
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Section:
 
     Attributes:
         left_out: documents without a value.
+        facts: what the manifest of each table says of all documents.
         pictures: timeline, top_quarter, strips.
         listed: rows of most_and_least.
         regressions: by covariate.
@@ -29,6 +31,7 @@ class Section:
 
     choice: Choice
     left_out: int
+    facts: list[dict] = field(default_factory=list)
     pictures: dict[str, Picture] = field(default_factory=dict)
     listed: list[dict] = field(default_factory=list)
     regressions: dict[str, list[dict]] = field(default_factory=dict)
@@ -41,6 +44,7 @@ def write_section(path: Path, section: Section) -> None:
         "precocity.html",
         choice=str(section.choice),
         left_out=section.left_out,
+        certainty=" ".join(map(certainty_reading, section.facts)),
         pictures=section.pictures,
         decades=decades_table(section.listed),
         regressions=regressions_table(found) if found else None,
@@ -49,15 +53,33 @@ def write_section(path: Path, section: Section) -> None:
     script.write_lines(path, [html])
 
 
+def certainty_reading(facts: dict) -> str:
+    """Return how sure the values of a table are, in a few sentences; nothing where its manifest doesn't say."""
+    sentences = []
+    if facts.get("reliability") is not None:
+        sentences.append(
+            f"Precocity from every other passage and from the rest correlate at r = "
+            f"{facts['split_half_correlation']:.2f}, so that from all passages has a reliability of "
+            f"{facts['reliability']:.2f} (Spearman–Brown)."
+        )
+    if facts.get("spread") is not None:
+        sentences.append(
+            f"Documents spread by {facts['spread']:.3f} (standard deviation); if the years before and after were "
+            f"interchangeable, it would be {facts['expected_spread']:.3f}. p is below 0.05 for "
+            f"{facts['share_below_05']:.0%} of documents, where chance alone gives 5%."
+        )
+    return " ".join(sentences)
+
+
 def decades_table(listed: list[dict]) -> Table:
     """Return the first of each decade's two lists."""
     cells = {}
     for row in listed:
         if row["rank"] == 1:
             year = "" if str(row["year"]) in row["title"] else f" ({row['year']})"
-            cells.setdefault(row["decade"], []).extend(
-                [Cell(row["title"] + year, kind="text"), Cell(f"{float(row['precocity']):+.3f}")]
-            )
+            error = math.hypot(float(row["se_years"]), float(row["se_passages"] or 0))
+            value = Cell(f"{float(row['precocity']):+.3f}", f"± {2 * error:.3f}")
+            cells.setdefault(row["decade"], []).extend([Cell(row["title"] + year, kind="text"), value])
     headings = ["decade", "furthest ahead", "precocity", "furthest behind", "precocity"]
     return Table(headings, [[Cell(f"{decade}s"), *of_decade] for decade, of_decade in cells.items()])
 

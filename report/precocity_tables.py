@@ -1,8 +1,8 @@
 """The tables of precocity: reading them, and the most and least precocious documents of each decade.
 
 In: tables that calc_precocity_for_embeddings.py wrote, the folders passages/ beside them, and the metadata. Out: data
-frames of documents (index docid; columns year, passages, precocity, novelty, transience, the three of the most
-precocious quarter as top_precocity …, title) and of passages (paperId, chunknumber, precocity).
+frames of documents (index docid; columns year, passages, precocity, novelty, transience, those of SURE, the three of
+the most precocious quarter as top_precocity …, title) and of passages (paperId, chunknumber, precocity).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 import corpus
@@ -18,8 +19,9 @@ from script import InputError
 
 LISTED = 3  # documents at either end of each decade in the TSV; the page shows the first
 VALUES = ("precocity", "novelty", "transience")
+SURE = ("se_years", "se_passages", "p_value", "z", "later_over_earlier")
 KEYS = ["docid", "fraction_compared", "filtered", "time_radius", "chunks_used"]
-COLUMNS = ("date", "num_chunks", *KEYS, *VALUES)
+COLUMNS = ("date", "num_chunks", *KEYS, *VALUES, *SURE)
 
 
 class Choice(NamedTuple):
@@ -44,6 +46,12 @@ class Measured(NamedTuple):
 
     table: Path
     prefix: str
+
+    def facts(self, choice: Choice) -> dict:
+        """Return what the manifest says of all documents for this choice: reliability, spread, and expected spread."""
+        wanted = {"fraction_compared": choice.fraction, "filtered": choice.filtered, "time_radius": choice.radius}
+        kinds = script.read_json(self.table.with_name(self.prefix + corpus.MANIFEST)).get("kinds", ())
+        return next((kind for kind in kinds if (wanted | {"chunks_used": 1.0}).items() <= kind.items()), {})
 
     def passages(self, year: int) -> Path:
         """Return the file of a year's passages."""
@@ -73,7 +81,7 @@ def measured_in(path: str) -> Measured:
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Return a table's rows; ids stay text, empty values are NaN. InputError for a table of another kind."""
-    as_text, empty = {"docid": str, "filtered": str}, {name: "" for name in VALUES}
+    as_text, empty = {"docid": str, "filtered": str}, {name: "" for name in VALUES + SURE}
     try:
         with open(script.regular_file(path), encoding="utf-8") as lines:
             corpus.check_header(path, lines.readline().removesuffix("\n").split("\t"))
@@ -103,14 +111,15 @@ def read_rows(metadata: str) -> dict[str, dict[str, str]]:
 
 
 def documents_of(table: pd.DataFrame, choice: Choice, rows: dict[str, dict[str, str]]) -> pd.DataFrame:
-    """Return the documents: year, passages, the three values, those of the top quarter as `top_` …, title.
+    """Return the documents: year, passages, the three values, SURE, the values of the top quarter as `top_` …, title.
 
     Documents without precocity are left out. InputError where the metadata lacks one.
     """
     chosen = choice.of(table).set_index("docid")
     found, top = chosen[chosen.chunks_used == 1.0], chosen[chosen.chunks_used == 0.25]
-    found = found[["date", "num_chunks", *VALUES]].rename(columns={"date": "year", "num_chunks": "passages"})
-    found = found.join(top[list(VALUES)].add_prefix("top_")).dropna()
+    found = found[["date", "num_chunks", *VALUES, *SURE]].rename(columns={"date": "year", "num_chunks": "passages"})
+    found = found.join(top[list(VALUES)].add_prefix("top_"))
+    found = found.dropna(subset=[*VALUES, *(f"top_{name}" for name in VALUES)])
     unknown = [docid for docid in found.index if docid not in rows]
     if unknown:
         raise InputError(f"the metadata has no {script.first_few(unknown)}; pass the metadata the table was made from.")
@@ -133,6 +142,11 @@ def read_passages(several: list[Measured], choice: Choice, documents: pd.DataFra
     return pd.concat(parts)
 
 
+def errors_of(documents: pd.DataFrame) -> pd.Series:
+    """Return a cautious standard error of each document's precocity: that over years and that over passages."""
+    return np.hypot(documents.se_years, documents.se_passages.fillna(0))
+
+
 def ends(documents: pd.DataFrame, by: str, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the documents with the highest and those with the lowest values, none in both."""
     ordered = documents.sort_values(by, ascending=False, kind="stable")
@@ -149,12 +163,13 @@ def most_and_least(documents: pd.DataFrame) -> list[dict]:
             for rank, row in enumerate(members.itertuples(), start=1):
                 facts = {"decade": decade, "kind": kind, "rank": rank, "docid": row.Index, "year": row.year}
                 facts |= {"title": row.title.replace("\t", " "), "passages": row.passages}
-                found.append(facts | {name: f"{getattr(row, name):.6g}" for name in VALUES})
+                values = {name: getattr(row, name) for name in VALUES + SURE}
+                found.append(facts | {name: "" if pd.isna(x) else f"{x:.6g}" for name, x in values.items()})
     return found
 
 
 def write_most_and_least(path: Path, listed: list[dict]) -> None:
     """Write the rows of most_and_least as TSV, with a header, for people to open in a spreadsheet."""
-    names = ("decade", "kind", "rank", "docid", "year", "title", "passages", *VALUES)
+    names = ("decade", "kind", "rank", "docid", "year", "title", "passages", *VALUES, *SURE)
     cells = [names, *([script.spreadsheet_cell(row[name]) for name in names] for row in listed)]
     script.write_lines(path, ("\t".join(map(str, row)) + "\n" for row in cells))

@@ -26,7 +26,8 @@ class Measured:
         novelty = {f"{i:02d}": x for i, x in enumerate(dice.normal(-0.5, 0.1, size=40))}
         precocity = {f"{i:02d}": x for i, x in enumerate(dice.normal(scale=0.1, size=40))}
         lines, rows = ["\t".join(("docid date num_chunks fraction_compared filtered time_radius chunks_used precocity "
-                                  "novelty transience years_past years_future").split()) + "\n"], {}  # fmt: skip
+                                  "novelty transience years_past years_future se_years se_passages p_value z "
+                                  "later_over_earlier").split()) + "\n"], {}  # fmt: skip
         for (name, value), year in zip(precocity.items(), years):
             empty = name == "39"
             for fraction in FRACTIONS:
@@ -36,11 +37,15 @@ class Measured:
                             values = (
                                 ["", "", ""] if empty else [value + more, novelty[name], novelty[name] - value - more]
                             )
-                            cells = [name, year, 4, fraction, filtered, radius, share, *values, 9, 9]
+                            sure = [""] * 5 if empty else [0.03, "" if name == "05" else 0.04, 0.02, value * 10, ""]
+                            cells = [name, year, 4, fraction, filtered, radius, share, *values, 9, 9, *sure]
                             lines.append("\t".join(map(str, cells)) + "\n")
             rows.setdefault(year, []).extend((name, n, value + n * 0.01 - 0.015) for n in range(4))
         script.write_lines(self.folder / "1900s_docs.tsv", lines)
-        script.write_json(self.folder / "manifest.json", {"table": "1900s_docs.tsv"})
+        kind = {"fraction_compared": 0.1, "filtered": "trainauthquote", "time_radius": 20, "chunks_used": 1.0}
+        kind |= {"spread": 0.1, "expected_spread": 0.025, "share_below_05": 0.4}
+        kind |= {"split_half_correlation": 0.5, "reliability": 2 / 3}
+        script.write_json(self.folder / "manifest.json", {"table": "1900s_docs.tsv", "kinds": [kind]})
         (self.folder / "passages").mkdir()
         for year, some in rows.items():
             ids, numbers, values = zip(*some)
@@ -78,6 +83,8 @@ def test_the_section_has_every_picture_and_reads_them(measured):
     assert f"furthest behind The &lt;{least}&gt; of {least} (19" in section and "of 39 documents" in section
     assert "1 document has no value" in section and "What precocity goes with" not in section
     assert "0.100 more precocious on average" in section
+    assert "correlate at r = 0.50, so that from all passages has a reliability of 0.67" in section
+    assert "it would be 0.025. p is below 0.05 for 40% of documents" in section and "<span>± 0.100</span>" in section
     for name in ("timeline", "top_quarter", "strips"):
         assert (measured.out / f"precocity_{name}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -121,6 +128,7 @@ def test_a_decade_of_one_document_is_listed_too():
     import pandas as pd
 
     columns = {"year": [1900, 1910, 1911], "passages": 1, "precocity": [1.0, 2, 3], "novelty": 0.0, "transience": 0.0}
+    columns |= {"se_years": 0.1, "se_passages": np.nan, "p_value": 0.5, "z": np.nan, "later_over_earlier": np.nan}
     listed = precocity_tables.most_and_least(pd.DataFrame(columns | {"title": ["a", "b", "c"]}, index=["a", "b", "c"]))
     assert [(row["decade"], row["kind"], row["docid"]) for row in listed] == [
         (1900, "most", "a"), (1910, "most", "c"), (1910, "least", "b")
@@ -157,10 +165,13 @@ def test_ids_that_look_like_numbers_or_nothing_stay_text(tmp_path):
     path = tmp_path / "1900s_docs.tsv"
     header = (
         "docid\tdate\tnum_chunks\tfraction_compared\tfiltered\ttime_radius\tchunks_used\tprecocity\tnovelty\ttransience"
+        "\tse_years\tse_passages\tp_value\tz\tlater_over_earlier"
     )
     names = ["007", "NA", "nan", '"lone', "1e5"]
     path.write_text(
-        header.replace(" ", "\t") + "\n" + "".join(f"{n}\t1900\t1\t1.0\tno filter\t10\t1.0\t\t0.1\t\n" for n in names)
+        header.replace(" ", "\t")
+        + "\n"
+        + "".join(f"{n}\t1900\t1\t1.0\tno filter\t10\t1.0\t\t0.1\t\t\t\t\t\t\n" for n in names)
     )
     table = precocity_tables.read_tables([str(path)])
     assert table.docid.tolist() == names and table.precocity.isna().all() and table.novelty.tolist() == [0.1] * 5
@@ -195,7 +206,7 @@ def test_bad_input_is_one_sentence_and_leaves_no_section(measured, capsys, prepa
 def test_a_corpus_too_thin_for_any_value_is_said_and_no_error(measured, caplog):
     table = measured.folder / "1900s_docs.tsv"
     header, *lines = table.read_text().splitlines()
-    cut = ["\t".join([*line.split("\t")[:7], "", "", "", "3", "3"]) for line in lines]
+    cut = ["\t".join([*line.split("\t")[:7], "", "", "", "3", "3", *[""] * 5]) for line in lines]
     table.write_text("\n".join([header, *cut]) + "\n")
     assert measured.run() == 0 and "fewer than two documents have precocity" in caplog.text
     assert "40 documents have no value" in (measured.out / "section.html").read_text()
