@@ -11,10 +11,11 @@ those of its own year. Writes <outputfolder>/<prefix><startdate>s_docs.tsv. It h
   radius      10 or 20 years
   share       of the document's passages: 1.0, or 0.25, the most precocious quarter
 
-The distance of two passages is −artanh of their cosine; identical passages count as a cosine of 1 − 1e-9. Novelty is
-the mean over the years before of each year's mean distance, transience the same over the years after. Precocity is
-novelty minus transience (Barron et al. 2018, Griebel et al. 2024). Years without passages do not count. A value is
-empty if fewer than half of the years of a radius have passages.
+The distance of two passages is −artanh of their cosine; identical passages count as a cosine of 1 − 1e-9. With
+--distance kl, it is the Kullback–Leibler divergence of the center passage's mixture of topics from the other's.
+Novelty is the mean over the years before of each year's mean distance, transience the same over the years after.
+Precocity is novelty minus transience (Barron et al. 2018, Griebel et al. 2024). Years without passages do not count. A
+value is empty if fewer than half of the years of a radius have passages.
 
 Each value comes with two standard errors, a p-value, a z-score among the documents of about the same time, and a second
 measure, later over earlier similarity (Kelly et al. 2021). docs/precocity.md defines them.
@@ -81,6 +82,8 @@ def parse_args(argv: list[str] | None = None):
     add("--drop-identical", action="store_true", help="leave identical passages (reprints) out of every mean")
     group = arguments.add_argument_group("how")
     add = group.add_argument
+    distance = "of passages: −artanh of the cosine (default), or KL divergence of mixtures of topics"
+    add("--distance", choices=("cosine", "kl"), default="cosine", help=distance)
     window = "years before and after, for z and later_over_earlier (default %(default)s)"
     add("--z-window", type=script.whole_number, default=5, metavar="YEARS", help=window)
     add(
@@ -138,7 +141,7 @@ def gather_exclusions(args, folder: Folder, centers: set[str], settings: Setting
 
 def measure(args, years: list[int], folder: Folder, settings: Settings, started: float) -> None:
     """Make the years that this task is to make, and the table if no other task has years left."""
-    arithmetic = pick_arithmetic(args.dtype, args.device, args.threads)
+    arithmetic = pick_arithmetic(args.dtype, args.device, args.threads, args.distance)
     folder.warn_of_gaps(range(years[0] - WINDOW, years[-1] + WINDOW + 1))
     centers = {paper_id for year in years for paper_id in folder.of_year(year)}
     left_out = gather_exclusions(args, folder, centers, settings)
@@ -190,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     documents, skipped = corpus.read_metadata(args.meta)
     corpus.log_skipped(documents, skipped)
     years = years_asked_for(args, documents)
-    how = (args.dtype, args.drop_identical, args.z_window)
+    how = (args.dtype, args.drop_identical, args.distance, args.z_window)
     settings = Settings(Path(args.outputfolder), args.prefix, args.startdate, *how)
     folder = Folder(args.data, documents, args.memory, exclusions.read_authors(args.meta, args.author_column))
     parts = [f"{args.prefix}{year}" for year in args.year or ()]

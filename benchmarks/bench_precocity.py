@@ -121,12 +121,13 @@ def measure_loop(folder: Path, sample: int) -> tuple[float, float, float]:
     import numpy as np
 
     from precocity.arithmetic import Numpy
+    from precocity.distances import COSINE
     from precocity.embeddings import Folder
 
     documents, _ = corpus.read_metadata(folder / "metadata.tsv")
     source = Folder(str(folder / "embeddings"), documents)
     mine, theirs = source.year(CENTER), source.year(CENTER + 1)
-    mine, theirs = mine.normalized()[:sample], theirs.normalized()
+    mine, theirs = COSINE.centers(mine, "float64")[:sample], COSINE.others(theirs, "float64")
     seconds, means = loop_over_pairs(mine, theirs)
     off = []
     for dtype in ("float32", "float64"):

@@ -1,8 +1,8 @@
 """Cosines, artanh, and the means of the largest: numpy in threads or PyTorch on a GPU, with the same results.
 
-Comes in: the normalized vectors of two years. Goes out: for each passage of one year, the mean artanh of its cosines
-with the nearest passages of the other, for each of FRACTIONS. Numpy and Torch have the same methods; one works on numpy
-arrays, the other on tensors on the device.
+Comes in: the factors of two years (see distances.py). Goes out: for each passage of one year, its mean distance
+from the nearest passages of the other, times −1, for each of FRACTIONS. Numpy and Torch have the same methods; one
+works on numpy arrays, the other on tensors on the device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from encoder import pick_device
-from precocity.embeddings import Year
+from precocity.distances import COSINE, DISTANCES, MOST_COSINE, Cosine, Divergence
 from script import InputError
 
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 FRACTIONS = (1.0, 0.1, 0.05)  # of a year's passages, the nearest
 
-MOST_COSINE = 1 - 1e-9  # artanh is 10.7; identical passages come out at 1 ± rounding, where it would be 18 or infinite
-# A cosine in float32 errs by about 1e-7, which artanh multiplies by 1 / (1 − c²) near 1. Pairs above NEAR are computed
-# again in float64. Below it the factor is at most 50, and a pair's error about 5e-6.
-NEAR = 0.99
-
 BLOCK_ROWS = 1024  # center passages multiplied at once; with fewer, BLAS repacks the other year's vectors too often
 BLOCK_BYTES = 2**26  # of cosines at most, for each thread: 1,024 × 7,000 in float32 are 29 MB
 PART_BYTES = 2**20  # of cosines transformed and sorted at once: they stay in a core's own cache
@@ -39,8 +34,8 @@ PART_BYTES = 2**20  # of cosines transformed and sorted at once: they stay in a 
 class Numpy:
     """The arithmetic on CPUs. Each thread takes blocks of cosines from a queue and uses BLAS with one thread."""
 
-    def __init__(self, dtype: str, threads: int):
-        self.dtype, self.threads = dtype, threads
+    def __init__(self, dtype: str, threads: int, distance: Cosine | Divergence = COSINE):
+        self.dtype, self.threads, self.distance = dtype, threads, distance
         self.local = threading.local()
 
     def limited(self) -> AbstractContextManager:
@@ -49,9 +44,9 @@ class Numpy:
 
         return threadpool_limits(1, user_api="blas")
 
-    def array(self, year: Year) -> np.ndarray:
-        """Return a year's normalized vectors in this arithmetic's form, (passages, dimensions)."""
-        return year.normalized(self.dtype)
+    def array(self, factor: np.ndarray) -> np.ndarray:
+        """Return a factor in this arithmetic's form, (passages, dimensions)."""
+        return factor
 
     def block_rows(self, columns: int) -> int:
         """Return how many center passages are multiplied at once."""
@@ -73,21 +68,27 @@ class Numpy:
         return np.matmul(center, other.T, out=out)
 
     def near(self, cosines: np.ndarray) -> Positions | None:
-        """Return the positions of cosines beyond ±NEAR, NaN included; None if there are none."""
+        """Return the positions of products to be computed again, NaN included; None if there are none."""
         import numpy as np
 
-        if cosines.max() <= NEAR and cosines.min() >= -NEAR:
+        low, high = self.distance.low, self.distance.high
+        if cosines.max() <= high and cosines.min() >= low:
             return None
-        return np.nonzero(~(np.abs(cosines) <= NEAR))
+        return np.nonzero(~((cosines <= high) & (cosines >= low)))
 
     def transform(self, cosines: np.ndarray, near: Positions | None, exact: np.ndarray | None) -> None:
         """Replace the cosines by 2·artanh, which means() halves; at `near` take the cosines from `exact`, float64.
 
         2·artanh c = ln((1 + c) / (1 − c)) = ln(2 / (1 − c) − 1), four passes in place. numpy vectorizes arctanh only
-        with AVX-512, but its float32 logarithm everywhere.
+        with AVX-512, but its float32 logarithm everywhere. Divergences are only doubled.
         """
         import numpy as np
 
+        if not self.distance.is_curved:
+            if near is not None:
+                cosines[near] = exact
+            np.multiply(cosines, 2, out=cosines)
+            return
         if near is not None:
             cosines[near] = 0
         np.subtract(1, cosines, out=cosines)
@@ -132,19 +133,19 @@ class Torch:
 
     threads = 1
 
-    def __init__(self, dtype: str, device: str):
+    def __init__(self, dtype: str, device: str, distance: Cosine | Divergence = COSINE):
         import torch
 
         if device == "mps" and dtype == "float64":
             raise InputError("--device mps cannot compute in float64; use --dtype float32 or --device cpu.")
-        self.torch, self.device, self.dtype = torch, device, dtype
+        self.torch, self.device, self.dtype, self.distance = torch, device, dtype, distance
         torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of cosine are not enough
 
     def limited(self) -> AbstractContextManager:
         return nullcontext()
 
-    def array(self, year: Year) -> torch.Tensor:
-        return self.torch.from_numpy(year.normalized(self.dtype)).to(self.device)
+    def array(self, factor: np.ndarray) -> torch.Tensor:
+        return self.torch.from_numpy(factor).to(self.device)
 
     def block_rows(self, columns: int) -> int:
         return max(1, BLOCK_BYTES // columns)  # 256 MB of float32: a GPU is fast with large blocks and needs no parts
@@ -156,15 +157,18 @@ class Torch:
         return center @ other.T
 
     def near(self, cosines: torch.Tensor) -> Positions | None:
-        found = (~(cosines.abs() <= NEAR)).nonzero().cpu().numpy()
+        inside = (cosines <= self.distance.high) & (cosines >= self.distance.low)
+        found = (~inside).nonzero().cpu().numpy()
         return (found[:, 0], found[:, 1]) if len(found) else None
 
     def transform(self, cosines: torch.Tensor, near: Positions | None, exact: np.ndarray | None) -> None:
         import numpy as np
 
-        cosines.atanh_()
+        if self.distance.is_curved:
+            cosines.atanh_()
         if near is not None:
-            values = np.arctanh(np.clip(exact, -MOST_COSINE, MOST_COSINE)).astype(self.dtype)
+            curved = np.arctanh(np.clip(exact, -MOST_COSINE, MOST_COSINE)) if self.distance.is_curved else exact
+            values = curved.astype(self.dtype)
             rows, columns = (self.torch.from_numpy(index).to(self.device) for index in near)
             cosines[rows, columns] = self.torch.from_numpy(values).to(self.device)
 
@@ -188,12 +192,12 @@ class Torch:
         return values.cpu().numpy()
 
 
-def pick_arithmetic(dtype: str, device: str, threads: int | None) -> Numpy | Torch:
-    """Return the arithmetic for --dtype, --device, and --threads; only a device other than the CPU loads PyTorch."""
+def pick_arithmetic(dtype: str, device: str, threads: int | None, distance: str) -> Numpy | Torch:
+    """Return the arithmetic for --dtype, --device, --threads, and --distance; only for a GPU, PyTorch is loaded."""
     if device != "cpu" and importlib.util.find_spec("torch") is None:
         raise InputError(f"--device {device} needs PyTorch, which is not installed here; leave --device out.")
-    device = device if device == "cpu" else pick_device(device)
-    return Numpy(dtype, threads or default_threads()) if device == "cpu" else Torch(dtype, device)
+    device, chosen = device if device == "cpu" else pick_device(device), DISTANCES[distance]
+    return Numpy(dtype, threads or default_threads(), chosen) if device == "cpu" else Torch(dtype, device, chosen)
 
 
 def default_threads() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from precocity.arithmetic import FRACTIONS, MOST_COSINE, Numpy, Torch
+from precocity.arithmetic import FRACTIONS, Numpy, Torch
 from precocity.embeddings import Folder, Year
 from precocity.exclusions import Exclusions
 from script import InputError
@@ -47,8 +47,8 @@ class Task(NamedTuple):
 
     at: int  # position of the other year in OFFSETS
     rows: range  # of the center year
-    center: np.ndarray | torch.Tensor  # normalized vectors of all rows, (passages, dimensions)
-    other: np.ndarray | torch.Tensor  # the same of the other year
+    center: np.ndarray | torch.Tensor  # left factor of all rows, (passages, dimensions)
+    other: np.ndarray | torch.Tensor  # right factor of the other year, not yet transposed
     other_year: Year
     left_out: Columns
 
@@ -132,8 +132,8 @@ def tasks_of(
     folder: Folder, found: Comparison, checked: CheckedRows, left_out: Exclusions, arithmetic: Numpy | Torch
 ) -> Iterator[Task]:
     """Yield the blocks of all comparison years in turn; a year is read once the one before is given out."""
-    center = found.center
-    held = arithmetic.array(center)
+    center, distance = found.center, arithmetic.distance
+    held = arithmetic.array(distance.centers(center, arithmetic.dtype))
     for at, offset in enumerate(OFFSETS):
         other = folder.year(center.year + offset, until=center.year + WINDOW)
         if other is None:
@@ -142,7 +142,7 @@ def tasks_of(
         pairs = len(center.numbers) * len(other.numbers)
         found.count(pairs=pairs, passages_listed=listed, passages_listed_and_found=present)
         checked.compute(at, other)
-        yours = arithmetic.array(other)
+        yours = arithmetic.array(distance.others(other, arithmetic.dtype))
         step = arithmetic.block_rows(len(yours))
         for start in range(0, len(held), step):
             rows = range(start, min(start + step, len(held)))
@@ -155,17 +155,17 @@ class CheckedRows:
     def __init__(self, found: Comparison, arithmetic: Numpy | Torch):
         import numpy as np
 
-        self.found, self.means, center = found, {}, found.center
+        self.found, self.means, self.distance, center = found, {}, arithmetic.distance, found.center
         needed = arithmetic.dtype == "float32" and not found.drop_identical
         rows = np.linspace(0, len(center.numbers) - 1, min(CHECKED_ROWS, len(center.numbers)))
         self.rows = np.unique(rows.astype(int)) if needed else np.empty(0, int)
-        self.vectors = center.vectors[self.rows].astype("float64") / center.lengths[self.rows, None]
-        self.exact = Numpy("float64", 1)
+        self.vectors = self.distance.centers(center, "float64", self.rows)
+        self.exact = Numpy("float64", 1, self.distance)
 
     def compute(self, at: int, other: Year) -> None:
         """Compute the checked rows' means with the other year, if that year is checked."""
         if len(self.rows) and at % CHECKED_EVERY == 0:
-            cosines = self.exact.cosines(self.vectors, other.normalized())
+            cosines = self.exact.cosines(self.vectors, self.distance.others(other, "float64"))
             near = self.exact.near(cosines)
             self.exact.transform(cosines, near, None if near is None else cosines[near])
             self.means[at] = -self.exact.means(cosines)
@@ -225,7 +225,7 @@ def compare_block(task: Task, found: Comparison, arithmetic: Numpy | Torch) -> N
         arithmetic.transform(part.cosines, near, exact)
         identical = {}
         if exact is not None:
-            same = exact >= MOST_COSINE
+            same = exact >= arithmetic.distance.identical
             found.count(identical_pairs=int(same.sum()))
             if found.drop_identical:
                 identical = columns_by_row(near[0][same] + part.rows.start, near[1][same])
@@ -233,19 +233,14 @@ def compare_block(task: Task, found: Comparison, arithmetic: Numpy | Torch) -> N
 
 
 def exact_cosines(part: Part, near: Positions, center: Year, arithmetic: Numpy | Torch) -> np.ndarray:
-    """Return the cosines of the near pairs in float64, (pairs,)."""
-    import numpy as np
-
+    """Return the products of the near pairs in float64, (pairs,)."""
     if arithmetic.dtype == "float64":
         return arithmetic.to_numpy(part.cosines)[near]
-    rows, other = part.rows, part.task.other_year
+    rows, other, distance = part.rows, part.task.other_year, arithmetic.distance
     if len(near[0]) > MOST_GATHERED:
-        own = slice(rows.start, rows.stop)
-        mine = center.vectors[own].astype("float64") / center.lengths[own, None]
-        return (mine @ other.normalized().T)[near]
-    mine, theirs = near[0] + rows.start, near[1]
-    products = np.einsum("ij,ij->i", center.vectors[mine], other.vectors[theirs], dtype=np.float64)
-    return products / (center.lengths[mine] * other.lengths[theirs])
+        mine = distance.centers(center, "float64", slice(rows.start, rows.stop))
+        return (mine @ distance.others(other, "float64").T)[near]
+    return distance.exact(center, near[0] + rows.start, other, near[1])
 
 
 def columns_by_row(rows: np.ndarray, columns: np.ndarray) -> dict[int, list[int]]:

@@ -27,7 +27,8 @@ class Settings:
     first_year: int  # in the name of the table
     dtype: str  # of the arithmetic
     drop_identical: bool  # leave identical passages out of every mean
-    z_window: int = 5  # years before and after, with whose documents a document is compared
+    distance: str  # cosine or kl
+    z_window: int  # years before and after, with whose documents a document is compared
 
     @property
     def table(self) -> Path:

@@ -16,6 +16,7 @@ import script
 from precocity.arithmetic import FRACTIONS
 from precocity.certainty import CERTAINTY
 from precocity.comparison import FILTERS, RADII
+from precocity.settings import Settings
 from precocity.values import COLUMNS, SHARES, VALUES, number
 
 if TYPE_CHECKING:
@@ -65,25 +66,29 @@ def standing(of_years: dict[int, np.ndarray], window: int) -> Iterator[tuple[np.
         yield off, off / np.where(spread > 0, spread, np.nan)
 
 
-def log_ratio(values: dict[str, np.ndarray]) -> np.ndarray:
-    """Return ln(later / earlier similarity), similarity being distance times −1; NaN unless both are above 0."""
+def log_ratio(values: dict[str, np.ndarray], distance: str) -> np.ndarray:
+    """Return ln(later / earlier similarity), NaN unless both are above 0.
+
+    Similarity is the distance times −1, that of divergences 1 / distance.
+    """
     import numpy as np
 
-    later, earlier = -values["transience"], -values["novelty"]
+    sign = 1 if distance == "kl" else -1
+    later, earlier = sign * values["transience"], sign * values["novelty"]
     both = (later > 0) & (earlier > 0)
-    return np.log(np.where(both, later, np.nan) / np.where(both, earlier, np.nan))
+    return -sign * np.log(np.where(both, later, np.nan) / np.where(both, earlier, np.nan))
 
 
-def complete_lines(tables: dict[int, Path], of_years: dict[int, dict], window: int) -> Iterator[str]:
+def complete_lines(tables: dict[int, Path], of_years: dict[int, dict], settings: Settings) -> Iterator[str]:
     """Yield the lines of all years' tables as COLUMNS has them.
 
     Args:
         tables: files by year.
         of_years: their values, as read_values returns them.
     """
-    kept = COLUMNS.index("z")
+    kept, window = COLUMNS.index("z"), settings.z_window
     scores = standing({year: values["precocity"] for year, values in of_years.items()}, window)
-    ratios = standing({year: log_ratio(values) for year, values in of_years.items()}, window)
+    ratios = standing({year: log_ratio(values, settings.distance) for year, values in of_years.items()}, window)
     for path, (_, z), (ratio, _) in zip(tables.values(), scores, ratios):
         for cells, *last in zip(split_lines(path), z.ravel(), ratio.ravel()):
             yield "\t".join([*cells[:kept], *map(number, last)]) + "\n"

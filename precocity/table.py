@@ -26,7 +26,7 @@ def write_table(planned: dict[int, dict], settings: Settings) -> dict | None:
     records = [script.read_json(settings.places(year).record) for year in planned]
     tables = {year: settings.places(year).table for year in planned}
     of_years = {year: read_values(path) for year, path in tables.items()}
-    lines = chain(["\t".join(COLUMNS) + "\n"], complete_lines(tables, of_years, settings.z_window))
+    lines = chain(["\t".join(COLUMNS) + "\n"], complete_lines(tables, of_years, settings))
     written = script.write_lines(settings.table, lines) - 1
     log_oddities(records)
     names = ("documents", "passages", "pairs", "identical_pairs", "passages_listed_not_found")
@@ -51,7 +51,7 @@ def log_oddities(records: list[dict]) -> None:
         if documents:
             log.warning("%d %s: %s", len(documents), what, script.first_few(documents))
     for name, what in (
-        ("identical_pairs", "pairs of identical passages: cosine 1 − 1e-9, or left out with --drop-identical"),
+        ("identical_pairs", "pairs of identical passages (with cosines: 1 − 1e-9), left out with --drop-identical"),
         ("passages_listed_not_found", "times a passage listed for a document has no embedding"),
         ("passages_without_precocity", "passages without precocity: fewer than half of the years on one side have any"),
     ):

@@ -44,6 +44,7 @@ def plan_year(year: int, folder: Folder, left_out: Exclusions, settings: Setting
         "definition": DEFINITION,
         "dtype": settings.dtype,
         "drop_identical": settings.drop_identical,
+        "distance": settings.distance,
         "inputs_sha256": digest.hexdigest(),
     }
 

@@ -13,6 +13,17 @@ def normalized(vector: list[float]) -> list[float]:
     return [x / length for x in vector]
 
 
+def divergence(p: list[float], q: list[float]) -> float:
+    """KL(p ‖ q) in natural logarithms; a mixture with a zero gets 1e-6 more of every topic, then sums to 1 again."""
+
+    def smoothed(mixture):
+        if min(mixture) > 0:
+            return mixture
+        return [(x + 1e-6) / (sum(mixture) + 1e-6 * len(mixture)) for x in mixture]
+
+    return sum(a * math.log(a / b) for a, b in zip(smoothed(p), smoothed(q)))
+
+
 def distance(p: list[float], q: list[float]) -> float:
     """−½·ln((1 + c) / (1 − c)), c clipped to 1 − 1e-9."""
     c = sum(x * y for x, y in zip(p, q))
@@ -24,7 +35,9 @@ def is_identical(p: list[float], q: list[float]) -> bool:
     return sum(x * y for x, y in zip(p, q)) >= 1 - 1e-9
 
 
-def literal_precocity(documents, passages, start, end, train=(), articles=(), quotes=(), drop_identical=False):
+def literal_precocity(
+    documents, passages, start, end, train=(), articles=(), quotes=(), drop_identical=False, kl=False
+):
     """Return the table's rows as tuples, values as floats or None.
 
     Args:
@@ -32,7 +45,9 @@ def literal_precocity(documents, passages, start, end, train=(), articles=(), qu
         passages: paperId → {number: vector}.
         train: paperIds; articles: (center, other); quotes: (center, other, number).
     """
-    unit = {d: {n: normalized(v) for n, v in sorted(vectors.items())} for d, vectors in passages.items() if vectors}
+    prepared, apart = (list, divergence) if kl else (normalized, distance)
+    same = (lambda p, q: divergence(p, q) <= 1e-9) if kl else is_identical
+    unit = {d: {n: prepared(v) for n, v in sorted(vectors.items())} for d, vectors in passages.items() if vectors}
     year_of = dict(documents)
 
     def allowed(center, other, number, name):
@@ -46,11 +61,11 @@ def literal_precocity(documents, passages, start, end, train=(), articles=(), qu
 
     def year_mean(center, p, year, fraction, name):
         distances = sorted(
-            distance(p, q)
+            apart(p, q)
             for other in unit
             if year_of[other] == year
             for number, q in unit[other].items()
-            if allowed(center, other, number, name) and not (drop_identical and is_identical(p, q))
+            if allowed(center, other, number, name) and not (drop_identical and same(p, q))
         )
         nearest = distances[: math.ceil(len(distances) * fraction)]
         return sum(nearest) / len(nearest) if nearest else None

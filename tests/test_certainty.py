@@ -91,8 +91,12 @@ def test_z_and_the_second_measure_are_taken_among_the_documents_of_the_window():
                 mine = np.concatenate([year[part][:, i] for year in got])
                 theirs = [math.nan if pair[part] is None else pair[part] for pair in literal.standing(dated, window)]
                 assert mine == pytest.approx(theirs, nan_ok=True)
-    ratios = standing.log_ratio({"novelty": np.array([-0.2, 0.1, -0.2]), "transience": np.array([-0.4, -0.4, 0.0])})
+    ratios = standing.log_ratio(
+        {"novelty": np.array([-0.2, 0.1, -0.2]), "transience": np.array([-0.4, -0.4, 0.0])}, "cosine"
+    )
     assert ratios == pytest.approx([math.log(2), math.nan, math.nan], nan_ok=True)
+    ratios = standing.log_ratio({"novelty": np.array([0.4, 0.0]), "transience": np.array([0.1, 0.1])}, "kl")
+    assert ratios == pytest.approx([math.log(4), math.nan], nan_ok=True)
 
 
 @pytest.mark.parametrize("by_block", [True, False])

@@ -18,6 +18,7 @@ import corpus
 import lock
 import script
 from precocity import arithmetic, comparison, exclusions
+from precocity.distances import DISTANCES
 
 
 class Embedded:
@@ -160,6 +161,52 @@ def test_equal_to_the_definition_on_random_corpora(drawn, drop_identical, part_b
         for dtype, tolerance in (("float64", 1e-8), ("float32", 3e-6)):
             assert made.run(*flags, "--dtype", dtype) == 0
             assert_equal(made.table("1899s_docs.tsv"), expected, tolerance)
+
+
+@pytest.mark.parametrize("drop_identical", [False, True])
+@pytest.mark.parametrize("part_bytes", [arithmetic.PART_BYTES, 400])
+def test_divergences_of_mixtures_are_equal_to_the_definition(tmp_path, monkeypatch, drop_identical, part_bytes):
+    """Sparse mixtures of few topics: some have zeros, some are the same in two years, or nearly so."""
+    monkeypatch.setattr(arithmetic, "PART_BYTES", part_bytes)
+    dice, made = np.random.default_rng(11), Embedded(tmp_path)
+    for year in range(1888, 1914):
+        for name in "ab" if year % 5 else "abc":
+            mixtures = dice.dirichlet([0.3] * 5, size=3)
+            mixtures[0, 1] = 0 if name == "b" else mixtures[0, 1]
+            mixtures[1] = [0.2, 0.2, 0.2, 0.2, 0.2] if year % 3 == 0 else mixtures[1]
+            mixtures[2] = [0.2, 0.2, 0.2, 0.1999, 0.2001] if year % 7 == 0 else mixtures[2]
+            made.add(f"{name}-{year}", year, mixtures / mixtures.sum(axis=1, keepdims=True))
+    articles = [("a-1900", "a-1901"), ("b-1901", "b-1899")]
+    made.write()
+    flags = ["-s", 1899, "-e", 1903, "--distance", "kl", "-a", made.file("a.tsv", articles)]
+    flags += ["--drop-identical"] if drop_identical else []
+    expected = literal_precocity(
+        made.documents, made.passages, 1899, 1903, articles=set(articles), drop_identical=drop_identical, kl=True
+    )
+    for dtype, tolerance in (("float64", 1e-8), ("float32", 3e-6)):
+        assert made.run(*flags, "--dtype", dtype) == 0
+        assert_equal(made.table(), expected, tolerance)
+    assert json.loads((made.out / "manifest.json").read_text())["identical_pairs"] > 0
+    torch = lambda dtype, device, threads, distance: arithmetic.Torch(dtype, "cpu", DISTANCES[distance])  # noqa: E731
+    monkeypatch.setattr(calc, "pick_arithmetic", torch)
+    assert made.run(*flags, "--dtype", "float64") == 0
+    assert_equal(made.table(), expected, 1e-8)
+
+
+def test_divergence_counted_by_hand(tmp_path):
+    """p = (½, ½) against (¼, ¾) before and itself after: KL = ½·ln 2 + ½·ln ⅔ and 0."""
+    made = Embedded(tmp_path).add("center", 1900, [[0.5, 0.5]])
+    for year in (*range(1890, 1900), *range(1901, 1911)):
+        made.add(f"d{year}", year, [[0.25, 0.75]] if year < 1900 else [[0.5, 0.5]])
+    assert made.write().run("-s", 1900, "-e", 1901, "--distance", "kl", "--dtype", "float64") == 0
+    novelty = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    rows = [row for row in made.table() if row[5] == 10]
+    assert rows and all(row[7:10] == (pytest.approx(novelty), pytest.approx(novelty), 0) for row in rows)
+
+
+def test_vectors_that_are_no_mixtures_are_refused_by_name(dense, capsys):
+    assert dense.run("-s", 1900, "-e", 1901, "--distance", "kl") == 2
+    assert "passage a-1900-0 is no mixture of topics" in capsys.readouterr().err
 
 
 def test_counted_by_hand():
@@ -416,7 +463,11 @@ def test_torch_gives_the_same(dense, monkeypatch, dtype):
     flags += ["-a", dense.file("a.tsv", [("a-1900", "a-1901"), ("b-1900", "a-1899")])]
     assert dense.run(*flags) == 0
     before = dense.table()
-    monkeypatch.setattr(calc, "pick_arithmetic", lambda dtype, device, threads: arithmetic.Torch(dtype, "cpu"))
+    monkeypatch.setattr(
+        calc,
+        "pick_arithmetic",
+        lambda dtype, device, threads, distance: arithmetic.Torch(dtype, "cpu", DISTANCES[distance]),
+    )
     shutil.rmtree(dense.out)
     assert dense.run(*flags) == 0
     assert_equal(dense.table(), before, 1e-9 if dtype == "float64" else 1e-6)
