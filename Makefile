@@ -22,11 +22,11 @@ CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS) $(CORPUS_FLAGS)
 code = $(wildcard $(1:%=%.py) $(1:%=%/*.py) $(1:%=%/templates/*)) script.py corpus.py lock.py
 
 # Targets in plain words are commands, not files.
-.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' settings.mk Makefile slurm/delta.mk)
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' settings.mk Makefile topics.mk slurm/delta.mk)
 
 help: ## Show this list.
 	@echo "make <target>, in the order of the pipeline ($(if $(wildcard $(CONFIG)),settings of $(CONFIG),default settings)):"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' settings.mk Makefile slurm/delta.mk
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' settings.mk Makefile topics.mk slurm/delta.mk
 
 # ---- environment ----------------------------------------------------------------------------------------------------
 setup: $(VENV)/.installed ## Make .venv with the tested versions of all packages.
@@ -119,11 +119,11 @@ precocity: $(OUTPUT)/precocity/$(TRAIN)/section.html ## Measure which documents 
 $(OUTPUT)/precocity/%/manifest.json: $(call stamps,embeddings/%/manifest.json) calc_precocity_for_embeddings.py \
     $(call code,precocity encoder) $(call stamps,precocity) | $(READY)
 	$(PYTHON) calc_precocity_for_embeddings.py -m $(METADATA) -d $(OUTPUT)/embeddings/$* $(YEARS) $(CORPUS_FLAGS) \
-	  $(PRECOCITY_FLAGS) -o $(@D)
+	  $(DISTANCE_$*) $(PRECOCITY_FLAGS) -o $(@D)
 
 $(OUTPUT)/precocity/%/section.html: $(call stamps,precocity/%/manifest.json) report_precocity.py \
-    $(call code,report precocity encoder) $(call stamps,section) | $(READY)
-	$(PYTHON) report_precocity.py $(@D) -t $(METADATA) $(PRECOCITY_REPORT_FLAGS) -o $(@D)
+    $(call code,report precocity encoder) $(call stamps,section beside-$(TRAIN)) | $(READY)
+	$(PYTHON) report_precocity.py $(@D) $(BESIDE) -t $(METADATA) $(PRECOCITY_REPORT_FLAGS) -o $(@D)
 
 # ---- 6. report ------------------------------------------------------------------------------------------------------
 evaluate: report ## The same as make report.
@@ -179,7 +179,7 @@ $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EX
 	  $(RUNS:%=--training $(EXPERIMENT)/%/training.json))
 
 # ---- the heavy steps on a cluster -----------------------------------------------------------------------------------
-include slurm/delta.mk
+include topics.mk slurm/delta.mk
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 test: $(VENV)/.installed-dev ## Run all tests.

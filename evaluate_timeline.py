@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 
 import corpus
@@ -51,19 +50,6 @@ def parse_args(argv: list[str] | None = None):
     threads = "threads; with more than one, no two fits are the same (default %(default)s)"
     add("--topic-workers", type=script.positive_int, default=1, help=threads)
     return arguments.parse_args(argv)
-
-
-def named_folders(items: list[str]) -> dict[str, list[str]]:
-    """Return the folders of each NAME, in the order given. InputError where an item is no NAME=FOLDER."""
-    folders = defaultdict(list)
-    for item in items:
-        name, equals, folder = item.partition("=")
-        if not equals or not name:
-            raise InputError(f"{item!r}: write NAME=FOLDER, e.g. base=embeddings/base.")
-        if folder in folders[name]:
-            raise InputError(f"{item} is given twice; give each run its own folder.")
-        folders[name].append(folder)
-    return dict(folders)
 
 
 def evaluate(args, folders: dict[str, list[str]], started: float) -> None:
@@ -130,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     script.log_settings(args)
     if args.topics and not args.rootfolder:
         raise InputError("--topics needs the chunk files: pass their folder with -r.")
-    folders = named_folders(args.representations)
+    folders = script.named_paths(args.representations)
     if not folders and not args.section:
         raise InputError("nothing to show; give embedding folders as NAME=FOLDER, or a --section.")
     with lock.alone_in(args.output):

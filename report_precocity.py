@@ -2,9 +2,10 @@
 
 Reads one or more tables (<prefix><startdate>s_docs.tsv with its manifest and passages/ beside it, or the folder that
 holds them) and the metadata (paperId, year; title and numeric columns if there are any). Writes PNG pictures,
-precocity_most_least.tsv and last section.html, which evaluate_timeline.py --section puts into its page. With
---covariate NAME, a numeric column such as citations, it also fits the paper's regression of that column on precocity,
-its square, novelty and date.
+precocity_most_least.tsv and last section.html, which evaluate_timeline.py --section puts into its page. With --beside
+NAME=TABLE, it compares the ranks of documents with those by another representation, such as a topic model, and writes
+precocity_beside.tsv. With --covariate NAME, a numeric column such as citations, it also fits the paper's regression of
+that column on precocity, its square, novelty and date.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ def parse_args(argv: list[str] | None = None):
         help="comparisons left out (default %(default)s, the strictest)",
     )
     add("--radius", type=int, choices=RADII, default=20, help="years before and after (default %(default)s)")
+    beside = "another representation's table to compare with, or another seed's; may be repeated"
+    add("--beside", action="append", default=[], metavar="NAME=TABLE", help=beside)
+    add("--name", metavar="NAME", help="of the representation shown (default the name of the table's folder)")
     add("--covariate", action="append", default=[], metavar="NAME", help="numeric column to explain; may be repeated")
     return arguments.parse_args(argv)
 
@@ -54,6 +58,7 @@ def show(args, started: float) -> None:
 
     from report import precocity_figures as figures
     from report import precocity_tables as tables
+    from report.precocity_beside import compare, write_beside
     from report.precocity_page import Section, write_section
     from report.regression import regressions
 
@@ -71,6 +76,11 @@ def show(args, started: float) -> None:
     shown = pd.concat(tables.ends(documents, "precocity", STRIPS))
     passages = tables.read_passages(measured, choice, shown)
 
+    others, name = script.named_paths(args.beside), args.name or measured[0].table.resolve().parent.name
+    beside = compare(documents, name, others, choice) if others else None
+    if beside:
+        write_beside(folder / "precocity_beside.tsv", beside)
+
     listed = tables.most_and_least(documents)
     tables.write_most_and_least(folder / "precocity_most_least.tsv", listed)
     pictures = {
@@ -79,9 +89,10 @@ def show(args, started: float) -> None:
         "strips": figures.draw_strips(shown, passages, folder),
     }
     facts = {"documents": len(documents), "without_precocity": left_out, "regressions": found}
+    facts["rank_correlations"] = beside.as_json() if beside else []
     script.write_json(folder / "precocity_report.json", script.run_record(args, started, **facts))
     sure = [one.facts(choice) for one in measured]
-    write_section(folder / "section.html", Section(choice, left_out, sure, pictures, listed, found))
+    write_section(folder / "section.html", Section(choice, left_out, sure, pictures, listed, found, beside))
     log.info("%s", folder / "section.html")
 
 

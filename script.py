@@ -182,6 +182,19 @@ def positive_int(text: str) -> int:
     return whole_number(text, 1)
 
 
+def named_paths(items: list[str]) -> dict[str, list[str]]:
+    """Return the paths of each NAME, in the order given. InputError where an item is no NAME=FOLDER."""
+    paths = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if not equals or not name:
+            raise InputError(f"{item!r}: write NAME=FOLDER, e.g. base=embeddings/base.")
+        if path in paths.setdefault(name, []):
+            raise InputError(f"{item} is given twice; give each run its own folder.")
+        paths[name].append(path)
+    return paths
+
+
 def fraction(text: str) -> float:
     """Return the number from 0 to 1 that an argument gives (a type for argparse)."""
     try:

@@ -16,8 +16,8 @@ CORPUS_FLAGS           | corpus precocity         |                       | how 
 START_YEAR             | corpus precocity         |                       | first year
 END_YEAR               | corpus precocity         |                       | the year after the last
 OUTPUT                 |                          | output                | folder for all products
-TRAIN                  |                          | para10                | model: para10, para20 …, nopara, or base
-SEED                   | pairs nopara paraphrase tune report | 0          | seed of all random choices
+TRAIN                  |                          | para10                | model: para10, para20 …, nopara, base, or topics
+SEED                   | pairs nopara paraphrase tune topics report | 0          | seed of all random choices
 PAIRS_PER_YEAR         | pairs                    | 400                   | largest number of pairs a year
 PAIRS_FLAGS            | pairs                    |                       | flags of select_training_pairs_final.py
 PARAPHRASE_SET         | nopara                   | $(firstword $(filter para%,$(TRAIN) para10)) | pairs whose number nopara matches
@@ -27,6 +27,7 @@ PARAPHRASE_FLAGS       | paraphrase               |                       | flag
 BASE_MODEL             | tune apply               | sentence-transformers/all-distilroberta-v1 | model to tune
 TUNE_FLAGS             | tune                     |                       | flags of TuneEmbeddings.py
 APPLY_FLAGS            | apply                    |                       | flags of Apply_Tuned_Model.py
+TOPICS_FLAGS           | topics                   |                       | flags of fit_topics.py
 PRECOCITY_FLAGS        | precocity                |                       | flags of calc_precocity_for_embeddings.py
 PRECOCITY_REPORT_FLAGS | section                  |                       | flags of report_precocity.py
 REPORT_FLAGS           | report                   |                       | flags of evaluate_timeline.py
@@ -80,8 +81,8 @@ $(foreach name,$(NAMES),$(if $(filter 1,$(words $($(name)))),,\
 $(foreach name,$(NAMES),$(foreach mark," ' $$ $(hash) & ; % :,$(if $(findstring $(mark),$($(name))),\
   $(error $(name) is $($(name)); it must be a name without $(mark)))))
 $(foreach name,$(NAMES),$(eval override $(name) := $$(patsubst ~/%,$(HOME)/%,$$($(name)))))
-# base, nopara, or para and digits
-$(if $(shell grep -xE 'base|nopara|para[0-9]+' <<< '$(TRAIN)'),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
+# base, topics, nopara, or para and digits
+$(if $(shell grep -xE 'base|topics|nopara|para[0-9]+' <<< '$(TRAIN)'),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
 
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)

@@ -11,6 +11,7 @@ timeline_page.py      report.html
 
 What precocity shows:
 precocity_tables.py   reading the tables; the most and least precocious documents
+precocity_beside.py   other representations beside this one
 regression.py         what precocity explains
 precocity_figures.py  the pictures
 precocity_page.py     section.html, a part of report.html

@@ -13,6 +13,7 @@ import script
 
 from .drawing import Picture
 from .page import Cell, Table, render
+from .precocity_beside import Beside, correlations_table, disagreements_table
 from .precocity_tables import Choice
 from .regression import TERMS
 
@@ -27,6 +28,7 @@ class Section:
         pictures: timeline, top_quarter, strips.
         listed: rows of most_and_least.
         regressions: by covariate.
+        beside: other representations.
     """
 
     choice: Choice
@@ -35,6 +37,7 @@ class Section:
     pictures: dict[str, Picture] = field(default_factory=dict)
     listed: list[dict] = field(default_factory=list)
     regressions: dict[str, list[dict]] = field(default_factory=dict)
+    beside: Beside | None = None
 
 
 def write_section(path: Path, section: Section) -> None:
@@ -47,6 +50,8 @@ def write_section(path: Path, section: Section) -> None:
         certainty=" ".join(map(certainty_reading, section.facts)),
         pictures=section.pictures,
         decades=decades_table(section.listed),
+        correlations=correlations_table(section.beside) if section.beside else None,
+        disagreements=disagreements_table(section.beside) if section.beside else None,
         regressions=regressions_table(found) if found else None,
         reading=regressions_reading(found) if found else "",
     )

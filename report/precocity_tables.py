@@ -79,8 +79,8 @@ def measured_in(path: str) -> Measured:
     return next(iter(found.values()))
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Return a table's rows; ids stay text, empty values are NaN. InputError for a table of another kind."""
+def read_table(path: str | Path, columns: tuple[str, ...] = COLUMNS) -> pd.DataFrame:
+    """Return a table's rows; ids stay text, empty values are NaN. InputError where one of the columns is lacking."""
     as_text, empty = {"docid": str, "filtered": str}, {name: "" for name in VALUES + SURE}
     try:
         with open(script.regular_file(path), encoding="utf-8") as lines:
@@ -90,7 +90,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise InputError(
             f"{path} is not a precocity table ({error}); make it with calc_precocity_for_embeddings.py."
         ) from None
-    lacking = [name for name in COLUMNS if name not in table]
+    lacking = [name for name in columns if name not in table]
     if lacking:
         raise InputError(f"{path}, line 1: no column {lacking[0]}; make it with calc_precocity_for_embeddings.py.")
     return table

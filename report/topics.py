@@ -89,7 +89,7 @@ def check_vocabulary(fitted: list[list[str]]) -> None:
     if sum(count >= RAREST for count in frequency.values()) <= MOST_FREQUENT:
         raise InputError(
             f"the corpus is too small for a topic model: apart from the {MOST_FREQUENT} most frequent words, none "
-            f"is in {RAREST} passages; pass --topics 0."
+            f"is in {RAREST} passages; do without it (evaluate_timeline.py: --topics 0)."
         )
 
 

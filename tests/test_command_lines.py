@@ -16,6 +16,7 @@ SCRIPTS = [
     "synthetic_data_generator.py",
     "TuneEmbeddings.py",
     "Apply_Tuned_Model.py",
+    "fit_topics.py",
     "evaluate_timeline.py",
     "calc_precocity_for_embeddings.py",
     "report_precocity.py",

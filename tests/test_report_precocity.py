@@ -16,12 +16,12 @@ FRACTIONS, FILTERS = (1.0, 0.1, 0.05), ("no filter", "train", "trainauth", "trai
 class Measured:
     """A folder as calc_precocity_for_embeddings.py leaves it: forty documents over two decades, values as told."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, seed=0):
         import pyarrow as pa
         from pyarrow import parquet
 
         self.folder, self.metadata, self.out = folder / "precocity", folder / "metadata.tsv", folder / "out"
-        dice = np.random.default_rng(0)
+        dice = np.random.default_rng(seed)
         years = [1900 + i // 2 for i in range(40)]
         novelty = {f"{i:02d}": x for i, x in enumerate(dice.normal(-0.5, 0.1, size=40))}
         precocity = {f"{i:02d}": x for i, x in enumerate(dice.normal(scale=0.1, size=40))}
@@ -210,6 +210,39 @@ def test_a_corpus_too_thin_for_any_value_is_said_and_no_error(measured, caplog):
     table.write_text("\n".join([header, *cut]) + "\n")
     assert measured.run() == 0 and "fewer than two documents have precocity" in caplog.text
     assert "40 documents have no value" in (measured.out / "section.html").read_text()
+
+
+def test_other_representations_stand_beside_this_one(measured, tmp_path):
+    from scipy.stats import rankdata, spearmanr
+
+    topics, seed = (Measured(tmp_path / f"{n}", n) for n in (1, 2))
+    names = ("--name", "tuned", "--beside", f"topics={topics.folder}", "--beside", f"topics={seed.folder}")
+    assert measured.run(*names, "--beside", f"tuned={seed.folder}") == 0
+    values = [[float(one.precocity[f"{i:02d}"]) for i in range(39)] for one in (measured, topics, seed)]
+    rho = lambda i, j: spearmanr(values[i], values[j]).statistic  # noqa: E731
+    section = (measured.out / "section.html").read_text()
+    between = np.mean([rho(0, 1), rho(0, 2), rho(2, 1), rho(2, 2)])
+    assert f"<td>{rho(0, 2):.2f}</td><td>{between:.2f}</td>" in section.replace("\n", "")
+    assert f"<td>{between:.2f}</td><td>{rho(1, 2):.2f}</td>" in section.replace("\n", "")
+    header, *lines = (line.split("\t") for line in (measured.out / "precocity_beside.tsv").read_text().splitlines())
+    ranks = np.array([rankdata(some) / 39 for some in values])
+    apart = np.abs((ranks[0] + ranks[2]) / 2 - (ranks[1] + ranks[2]) / 2)
+    assert header == ["docid", "year", "title", "tuned", "tuned rank", "topics", "topics rank", "disagreement"]
+    assert len(lines) == 39 and lines[0][0] == f"{apart.argmax():02d}"
+    assert float(lines[0][7]) == pytest.approx(apart.max(), abs=1e-5)
+    found = script.read_json(measured.out / "precocity_report.json")["rank_correlations"]
+    assert {"of": "tuned", "and": "topics", "rho": pytest.approx(between)} in found
+    assert measured.run("--beside", "topics") == 2
+
+
+def test_tables_of_other_documents_are_not_compared(measured, tmp_path, caplog):
+    other = Measured(tmp_path / "other")
+    table = other.folder / "1900s_docs.tsv"
+    header, *lines = table.read_text().splitlines()
+    table.write_text("\n".join([header, *(f"x{line}" for line in lines)]) + "\n")
+    assert measured.run("--beside", f"other={other.folder}") == 0
+    assert "0 documents have precocity in all of precocity, other" in caplog.text
+    assert "By other representations" not in (measured.out / "section.html").read_text()
 
 
 def test_one_document_twice_is_refused(measured, capsys):

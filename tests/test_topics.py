@@ -1,0 +1,73 @@
+"""fit_topics.py: mixtures in the form of embeddings, held-out documents respected, and precocity measured by them."""
+
+import json
+
+import numpy as np
+import pytest
+
+import calc_precocity_for_embeddings as calc
+import corpus
+import fit_topics
+import script
+from report import topics
+
+
+@pytest.fixture
+def two_kinds(corpus_folder, monkeypatch):
+    """Return a corpus of 50 years, a document each, whose words of one kind give way to those of another."""
+    monkeypatch.setattr(topics, "MOST_FREQUENT", 0)
+    for i in range(50):
+        texts = [" ".join("xyzuv"[k % 5] + "ab"[k * 50 < i * 40] * 3 for k in range(40))] * 2
+        corpus_folder.add(f"t{i:02d}", 1890 + i, texts)
+    return corpus_folder
+
+
+def fit(made, *flags):
+    out = made.folder / "topics"
+    words = ["-o", str(out), "--topics", "2", "--iterations", "100", *map(str, flags)]
+    return fit_topics.main([*made.flags, *words]), out
+
+
+def test_mixtures_are_an_embedding_folder_by_which_precocity_is_measured(two_kinds, tmp_path, caplog):
+    status, out = fit(two_kinds)
+    ids, numbers, vectors = corpus.read_embedding_folder(str(out))
+    assert status == 0 and ids == [f"t{i:02d}" for i in range(50) for _ in range(2)] and numbers.tolist() == [0, 1] * 50
+    assert vectors.shape == (100, 2) and (vectors > 0).all() and vectors.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert abs(np.corrcoef(vectors[:, 0], np.arange(100))[0, 1]) > 0.9  # one kind gives way to the other
+    assert corpus.read_manifest(out)["dimensions"] == 2 and len(corpus.read_records(out)) == 5
+    measured = ["-m", str(two_kinds.metadata), "-d", str(out), "-o", str(tmp_path / "p"), "-s", "1910", "-e", "1912"]
+    assert calc.main([*measured, "--distance", "kl", "--threads", "1"]) == 0
+    rows = [line.split("\t") for line in (tmp_path / "p/1910s_docs.tsv").read_text().splitlines()[1:]]
+    assert len(rows) == 96 and all(float(row[8]) > 0 for row in rows if row[3] == "1.0" and row[5] == "10")
+
+
+def test_what_was_held_out_is_not_fitted_on_and_nothing_is_fitted_twice(two_kinds, caplog, monkeypatch):
+    held, fitted = [f"t{i:02d}" for i in range(0, 50, 2)], []
+    training = two_kinds.folder / "training.json"
+    script.write_json(training, {"held_out_documents": held})
+    original = topics.fit_and_infer
+    monkeypatch.setattr(topics, "fit_and_infer", lambda *words: fitted.append(words) or original(*words))
+    status, out = fit(two_kinds, "--training", training)
+    ((seen, wanted, _, seed),) = fitted
+    assert status == 0 and len(seen) == 50 and len(wanted) == 100 and seed == 0
+    before = corpus.read_embedding_folder(str(out))[2]
+    assert fit(two_kinds, "--training", training)[0] == 0 and len(fitted) == 1 and "there already" in caplog.text
+    script.write_json(training, {"held_out_documents": held[1:]})
+    assert fit(two_kinds, "--training", training)[0] == 0 and len(fitted[1][0]) == 52
+    assert fit(two_kinds, "--training", training, "--seed", 1)[0] == 0 and len(fitted) == 3
+    script.write_json(training, {"held_out_documents": held})
+    assert fit(two_kinds, "--training", training)[0] == 0
+    assert (corpus.read_embedding_folder(str(out))[2] == before).all()
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["-s", "2000"], "has no document of the years asked for"),
+        (["--training", "{metadata}.json"], "is not a training"),
+    ],
+)
+def test_bad_input_is_one_sentence(two_kinds, capsys, flags, complaint):
+    (two_kinds.folder / "metadata.tsv.json").write_text(json.dumps({"a": 1}))
+    assert fit(two_kinds, *[flag.format(metadata=two_kinds.metadata) for flag in flags])[0] == 2
+    assert complaint in capsys.readouterr().err.strip().splitlines()[-1]

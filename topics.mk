@@ -1,0 +1,19 @@
+# A topic model beside the embeddings. Part of the Makefile.
+
+topics: $(OUTPUT)/embeddings/topics/manifest.json ## Fit a topic model; make precocity TRAIN=topics measures by it.
+
+# What any model held out is not fitted on.
+HOLDERS := $(wildcard $(OUTPUT)/models/*/training.json)
+STEERS_topics += HOLDERS
+
+$(OUTPUT)/embeddings/topics/manifest.json: fit_topics.py $(call code,report encoder) $(call stamps,corpus topics) | $(READY)
+	$(PYTHON) $< $(CORPUS) --seed $(SEED) $(HOLDERS:%=--training %) $(TOPICS_FLAGS) -o $(@D)
+
+DISTANCE_topics := --distance kl
+
+# The precocity of other models, once measured, stands beside this one's. It is not measured again for that.
+OTHERS := $(filter-out $(OUTPUT)/precocity/$(TRAIN)/manifest.json,$(wildcard $(OUTPUT)/precocity/*/manifest.json))
+BESIDE := $(foreach other,$(OTHERS:$(OUTPUT)/precocity/%/manifest.json=%),--beside $(other)=$(OUTPUT)/precocity/$(other))
+
+$(call stamps,beside-$(TRAIN)): FORCE | $(READY)
+	$(stamp) 'OTHERS = $(OTHERS)'
