@@ -57,6 +57,8 @@
 #PRECOCITY_FLAGS = -s 1920 -e 1950
 # Exclusions of your own; float64, which equals the published numbers to 1e-6; a GPU.
 #PRECOCITY_FLAGS = -a same_author.tsv -c quoting.tsv --dtype float64 --device auto
+# The topic model of make topics and make precocity TRAIN=topics:
+#TOPICS_FLAGS = --topics 250 --iterations 400
 # Numeric columns of the metadata to explain by precocity, and which of the table's values the pictures show:
 #PRECOCITY_REPORT_FLAGS = --covariate citations --covariate author_age --fraction 0.05 --radius 10
 

@@ -3,11 +3,11 @@
 topics: $(OUTPUT)/embeddings/topics/manifest.json ## Fit a topic model; make precocity TRAIN=topics measures by it.
 
 # What any model held out is not fitted on.
-HOLDERS := $(wildcard $(OUTPUT)/models/*/training.json)
-STEERS_topics += HOLDERS
+HELD_OUT_FLAGS := $(addprefix --training ,$(wildcard $(OUTPUT)/models/*/training.json))
+STEERS_topics += HELD_OUT_FLAGS
 
 $(OUTPUT)/embeddings/topics/manifest.json: fit_topics.py $(call code,report encoder) $(call stamps,corpus topics) | $(READY)
-	$(PYTHON) $< $(CORPUS) --seed $(SEED) $(HOLDERS:%=--training %) $(TOPICS_FLAGS) -o $(@D)
+	$(PYTHON) $< $(CORPUS) --seed $(SEED) $(HELD_OUT_FLAGS) $(TOPICS_FLAGS) -o $(@D)
 
 DISTANCE_topics := --distance kl
 
@@ -16,4 +16,4 @@ OTHERS := $(filter-out $(OUTPUT)/precocity/$(TRAIN)/manifest.json,$(wildcard $(O
 BESIDE := $(foreach other,$(OTHERS:$(OUTPUT)/precocity/%/manifest.json=%),--beside $(other)=$(OUTPUT)/precocity/$(other))
 
 $(call stamps,beside-$(TRAIN)): FORCE | $(READY)
-	$(stamp) 'OTHERS = $(OTHERS)'
+	$(stamp) $(OTHERS:%='OTHER = %')

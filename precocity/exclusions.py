@@ -140,7 +140,10 @@ def authors_in(cell: str) -> set[str]:
 
 def read_authors(metadata: str, column: str) -> dict[str, set[str]]:
     """Return the authors of each row by paperId; nothing if the metadata has no such column."""
-    return {row["paperId"]: authors_in(row[column]) for _, row in corpus.metadata_rows(metadata) if column in row}
+    found = {row["paperId"]: authors_in(row[column]) for _, row in corpus.metadata_rows(metadata) if column in row}
+    if not found:
+        log.info("%s has no column %r: p-values take every year by itself, whoever wrote in it", metadata, column)
+    return found
 
 
 def check_authors(metadata: str, column: str, authors: dict[str, set[str]]) -> None:

@@ -148,12 +148,27 @@ def test_a_model_without_paraphrase_needs_no_server(make, server):
     assert "python" not in make("precocity", "TRAIN=nopara").stdout
 
 
+@pytest.mark.slow
+def test_a_topic_model_is_measured_by_divergence_and_stands_beside_the_others(make, server):
+    measured, words = SCRIPTS[5:7], ("precocity", "TOPICS_FLAGS=--topics 3 --iterations 5")
+    said = make(*words, "TRAIN=topics").stdout
+    assert "fit_topics.py" in said and ran(said) == measured and server.requests == []
+    assert "--distance kl" in said and "--beside" not in said
+    assert ".py" not in make(*words, "TRAIN=topics").stdout.replace("stamp.py", "")
+    said = make(*words, "TRAIN=base").stdout
+    assert "--distance" not in said and f"--beside topics={make.output}/precocity/topics" in said
+    assert ran(make(*words, "TRAIN=base").stdout) == []
+    said = make("precocity", "TOPICS_FLAGS=--topics 2 --iterations 5", "TRAIN=topics").stdout
+    assert "fit_topics.py" in said and ran(said) == measured
+    assert ran(make(*words[:1], "TOPICS_FLAGS=--topics 2 --iterations 5", "TRAIN=base").stdout) == measured[1:]
+
+
 def all_imports(module: str) -> set[str]:
     """Return the project's modules that a module imports, and those that they import."""
     return IMPORTS[module].union(*(all_imports(other) for other in IMPORTS[module]))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [*SCRIPTS, "fit_topics"])
 def test_a_change_of_any_module_that_a_script_imports_reruns_its_stage(make, script):
     rules = make("-pn", "settings").stdout
     prerequisites = re.search(rf"^\S+/\S+: (?:.* )?{script}\.py .*", rules, re.MULTILINE)[0].split()
