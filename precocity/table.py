@@ -51,7 +51,10 @@ def log_oddities(records: list[dict]) -> None:
         if documents:
             log.warning("%d %s: %s", len(documents), what, script.first_few(documents))
     for name, what in (
-        ("identical_pairs", "pairs of identical passages (with cosines: 1 − 1e-9), left out with --drop-identical"),
+        (
+            "identical_pairs",
+            "pairs of identical passages: nearest of all (a cosine of 1 − 1e-9), or left out with --drop-identical",
+        ),
         ("passages_listed_not_found", "times a passage listed for a document has no embedding"),
         ("passages_without_precocity", "passages without precocity: fewer than half of the years on one side have any"),
     ):
