@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from tiny_encoder import make_tiny_encoder
 
 import Apply_Tuned_Model as apply
 import corpus
 import search_timeline as search
-from tiny_encoder import make_tiny_encoder
 
 
 @pytest.fixture
