@@ -696,17 +696,12 @@ def decade_in(path: Path) -> int | None:
     return int(path.stem)
 
 
-def read_embedding_folder(folder: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Read all decades of a complete embedding folder.
+def each_decade(folder: str | Path) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
+    """Yield what read_embeddings returns for each decade of a complete embedding folder, decades ascending.
 
-    Returns:
-        paperIds, passage numbers (int, (passages,)), vectors (float32, (passages, dimensions)), decades ascending.
     Raises:
         InputError: the folder has no manifest or lacks a file, or a file is damaged or not the one it was.
     """
-    import numpy as np
-
     read_manifest(folder)
-    decades = [file.read() for file in find_decades(folder).values()]
-    paper_ids = [paper_id for of_decade, _, _ in decades for paper_id in of_decade]
-    return paper_ids, *(np.concatenate(parts) for parts in list(zip(*decades))[1:])
+    for file in find_decades(folder).values():
+        yield file.read()
