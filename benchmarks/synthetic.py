@@ -38,6 +38,14 @@ def years_of(documents: int) -> np.ndarray:
     return (FIRST_YEAR + growth * (LAST_YEAR - FIRST_YEAR + 1)).astype(int)
 
 
+def zipfian() -> np.ndarray:
+    """Return the cumulative probabilities of the words."""
+    weights = 1 / (np.arange(VOCABULARY) + 2.7)
+    cumulative = np.cumsum(weights / weights.sum())
+    cumulative[-1] = 1
+    return cumulative
+
+
 def document_texts(year: int, words: np.ndarray, cumulative: np.ndarray, dice) -> list[str]:
     """Return one document's passages."""
     shape = PASSAGES, WORDS
@@ -53,10 +61,7 @@ def document_texts(year: int, words: np.ndarray, cumulative: np.ndarray, dice) -
 def make_corpus(folder: Path, documents: int) -> None:
     """Write metadata.tsv (paperId, year, author) and chunks/."""
     (folder / "chunks").mkdir(parents=True)
-    dice, words = np.random.default_rng(0), vocabulary()
-    weights = 1 / (np.arange(VOCABULARY) + 2.7)
-    cumulative = np.cumsum(weights / weights.sum())
-    cumulative[-1] = 1
+    dice, words, cumulative = np.random.default_rng(0), vocabulary(), zipfian()
     rows = ["paperId\tyear\tauthor"]
     for i, year in enumerate(years_of(documents).tolist()):
         texts = document_texts(year, words, cumulative, dice)
@@ -66,3 +71,31 @@ def make_corpus(folder: Path, documents: int) -> None:
         (folder / f"chunks/d{i}.txt").write_text(lines, encoding="utf-8")
         rows.append(f"d{i}\t{year}\tauthor {dice.integers(documents // AUTHORS_EACH + 1)}")
     (folder / "metadata.tsv").write_text("\n".join(rows) + "\n")
+
+
+def make_encoder(folder: Path, hidden: int, layers: int, dimensions: int | None = None) -> Path:
+    """Write a SentenceTransformer with random weights that reads 512 tokens; return its folder.
+
+    Frequent words are one token, rare ones two. With `dimensions` a last layer makes vectors of as many.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*special, *vocabulary()[:20_000], *(f"##{syllable}" for syllable in SYLLABLES)]
+    tokenizer = BertWordPieceTokenizer({piece: i for i, piece in enumerate(pieces)})
+    config = BertConfig(vocab_size=len(pieces), hidden_size=hidden, num_hidden_layers=layers,
+                        num_attention_heads=max(1, hidden // 64), intermediate_size=4 * hidden)  # fmt: skip
+    BertModel(config).save_pretrained(folder / "parts")
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names).save_pretrained(folder / "parts")
+    modules = [Transformer(str(folder / "parts"), max_seq_length=512), Pooling(hidden)]
+    if dimensions:
+        modules.append(Dense(hidden, dimensions))
+    model = SentenceTransformer(modules=[*modules, Normalize()], device="cpu")
+    model.save(str(folder / "model"), create_model_card=False)
+    return folder / "model"
