@@ -73,8 +73,8 @@ def make_corpus(folder: Path, documents: int) -> None:
     (folder / "metadata.tsv").write_text("\n".join(rows) + "\n")
 
 
-def make_encoder(folder: Path, hidden: int, layers: int, dimensions: int | None = None) -> Path:
-    """Write a SentenceTransformer with random weights that reads 512 tokens; return its folder.
+def make_encoder(folder: Path, hidden: int, layers: int, dimensions: int | None = None, tokens: int = 512) -> Path:
+    """Write a SentenceTransformer with random weights that reads so many tokens; return its folder.
 
     Frequent words are one token, rare ones two. With `dimensions` a last layer makes vectors of as many.
     """
@@ -93,7 +93,7 @@ def make_encoder(folder: Path, hidden: int, layers: int, dimensions: int | None 
     BertModel(config).save_pretrained(folder / "parts")
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names).save_pretrained(folder / "parts")
-    modules = [Transformer(str(folder / "parts"), max_seq_length=512), Pooling(hidden)]
+    modules = [Transformer(str(folder / "parts"), max_seq_length=tokens), Pooling(hidden)]
     if dimensions:
         modules.append(Dense(hidden, dimensions))
     model = SentenceTransformer(modules=[*modules, Normalize()], device="cpu")

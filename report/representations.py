@@ -18,6 +18,7 @@ from corpus import Document
 from encoder import unit_rows
 from script import InputError
 
+PART = 8192  # passages whose vectors are computed with at once, 25 MB each time
 MOST_DOCUMENTS = 2000  # that are compared with one another (2 million pairs) or that a topic model is fitted on
 
 
@@ -92,7 +93,7 @@ class EmbeddingFolders:
         self.numbers = np.concatenate(numbers)
 
     def decades(self, folder: str) -> Iterator[np.ndarray]:
-        """Yield a folder's vectors (float32, passages × dimensions) decade by decade: all of them are gigabytes.
+        """Yield a folder's vectors (float32, passages × dimensions) in parts of whole documents: all are gigabytes.
 
         Raises:
             InputError: the rows of the folder stand for other passages than those of the first.
@@ -102,7 +103,7 @@ class EmbeddingFolders:
             start, end = end, end + len(vectors)
             if paper_ids != self.paper_ids[start:end] or (numbers != self.numbers[start:end]).any():
                 raise self.other_passages(folder)
-            yield vectors
+            yield from np.split(vectors, ends_of_parts(paper_ids))
         if end < len(self.paper_ids):
             raise self.other_passages(folder)
 
@@ -111,6 +112,12 @@ class EmbeddingFolders:
             f"{folder} and {self.folders[0][1]} don't hold the same passages; delete both folders and embed the same "
             "corpus again."
         )
+
+
+def ends_of_parts(paper_ids: list[str]) -> list[int]:
+    """Return where rows can be cut into parts of about PART, no document being cut."""
+    starts = [i for i in range(1, len(paper_ids)) if paper_ids[i] != paper_ids[i - 1]]
+    return [start for before, start in zip([0, *starts], starts) if start // PART > before // PART]
 
 
 def texts_by_decade(folder: str) -> dict[int, str]:
