@@ -62,7 +62,8 @@ def stages(folder: Path, server: str) -> dict[str, list]:
     tuned, base = folder / "tuned", folder / "encoder/model"
     precocity = folder / "precocity"
     embed = ["Apply_Tuned_Model.py", *corpus, "-m"]
-    tuning = ["--epochs", 1, "--batch-size", BATCH, "--limit", STEPS * BATCH, "--eval-fraction", 0.05]
+    # A random encoder's vectors are nearly alike, too near for float32; whitened ones are not.
+    tuning = ["--epochs", 1, "--batch-size", BATCH, "--limit", STEPS * BATCH, "--centre", 1, "--whiten", 1]
     years = ["-s", YEARS[0], "-e", YEARS[1], "--train-pairs", pairs, "--exclude-same-author", "--exclude-quotes"]
     return {
         "pairs": ["select_training_pairs_final.py", 400, *corpus, "--paraphrase-share", SHARE, "-o", pairs],
