@@ -20,7 +20,7 @@ import corpus
 import lock
 import script
 from corpus import ChunkFolder, DecadePassages, Document
-from encoder import Encoder, EncoderSettings, check_version, model_digest
+from encoder import Encoder, EncoderSettings, check_version, model_digest, progress_bar
 from script import InputError, log
 
 EXAMPLE = "python Apply_Tuned_Model.py -m models/para10/final -o embeddings/para10 -t metadata.tsv -r chunks"
@@ -120,11 +120,8 @@ def embed_decade(folder: Path, plan: dict, passages: DecadePassages, encoder: En
 
 def embed(folder: Path, todo: dict[int, list[Document]], chunks: ChunkFolder, encoder: Encoder, settings: dict) -> None:
     """Embed the decades that are not there yet, made from the same texts with the same settings."""
-    from tqdm import tqdm
-
     lines = {decade: sum(map(chunks.lines, documents)) for decade, documents in todo.items()}
-    interval = 1 if sys.stderr.isatty() else 60
-    with tqdm(desc="embedded", total=sum(lines.values()), unit=" passages", mininterval=interval) as progress:
+    with progress_bar(sum(lines.values())) as progress:
         for decade, documents in todo.items():
             progress.set_postfix_str(f"decade {decade}", refresh=False)
             odd_before = Counter(chunks.counts())

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -320,6 +321,14 @@ class Encoder:
     def fetch(self, vectors) -> np.ndarray:
         """Return vectors from the device, of the dtype that is asked for."""
         return vectors.float().cpu().numpy().astype(self.settings.dtype, copy=False)
+
+
+def progress_bar(total: int):
+    """Return a bar of passages embedded, which tells rate and time left; in a log file it is a line a minute."""
+    from tqdm import tqdm
+
+    interval = 1 if sys.stderr.isatty() else 60
+    return tqdm(desc="embedded", total=total, unit=" passages", mininterval=interval)
 
 
 def reads_tokens(model) -> bool:
