@@ -20,12 +20,10 @@ import corpus
 import lock
 import script
 from corpus import ChunkFolder, DecadePassages, Document
-from encoder import Encoder, EncoderSettings, check_version, model_digest
+from encoder import Encoder, EncoderSettings, check_version, model_digest, progress_bar
 from script import InputError, log
 
 EXAMPLE = "python Apply_Tuned_Model.py -m models/para10/final -o embeddings/para10 -t metadata.tsv -r chunks"
-
-BATCH_SIZE = 32
 
 
 # ---------------------------------------------------------------- what there is to embed
@@ -122,16 +120,16 @@ def embed_decade(folder: Path, plan: dict, passages: DecadePassages, encoder: En
 
 def embed(folder: Path, todo: dict[int, list[Document]], chunks: ChunkFolder, encoder: Encoder, settings: dict) -> None:
     """Embed the decades that are not there yet, made from the same texts with the same settings."""
-    from tqdm import tqdm
-
-    with tqdm(desc="embedded", unit=" passages", mininterval=1 if sys.stderr.isatty() else 60) as progress:
+    lines = {decade: sum(map(chunks.lines, documents)) for decade, documents in todo.items()}
+    with progress_bar(sum(lines.values())) as progress:
         for decade, documents in todo.items():
-            progress.set_postfix_str(f"{decade}s", refresh=False)
+            progress.set_postfix_str(f"decade {decade}", refresh=False)
             odd_before = Counter(chunks.counts())
             passages = corpus.read_decade(documents, chunks)
             plan = corpus.plan_decade(decade, documents, passages, settings)
             if corpus.is_written(folder, plan, corpus.read_if_there(corpus.record_of_decade(folder, decade))):
                 log.info("%s: there already, made from the same texts by the same model", folder / plan["file"])
+                progress.total -= lines[decade]
                 continue
             plan["oddities"] = {name: count - odd_before[name] for name, count in chunks.counts().items()}
             embed_decade(folder, plan, passages, encoder, progress)
@@ -203,7 +201,7 @@ def parse_args(argv: list[str] | None = None):
     add("--dtype", choices=("float32", "float16"), default="float32", help=dtypes)
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="auto: a GPU where there is one")
     add("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="auto: half where in hardware")
-    add("--batch-size", type=count, default=BATCH_SIZE, help="passages (default %(default)s)")
+    add("--batch-size", type=count, metavar="PASSAGES", help="at most (default: as many as suit the device)")
     add("--max-seq-length", type=count, metavar="TOKENS", help="cut passages here (default the model's)")
     script.add_trust_remote_code(how)
     add("--check", action="store_true", help="check metadata, chunk files and output folder; embed nothing")

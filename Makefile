@@ -22,11 +22,11 @@ CORPUS = -t $(METADATA) -r $(CHUNKS) $(YEARS) $(CORPUS_FLAGS)
 code = $(wildcard $(1:%=%.py) $(1:%=%/*.py) $(1:%=%/templates/*)) script.py corpus.py lock.py
 
 # Targets in plain words are commands, not files.
-.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' settings.mk Makefile topics.mk slurm/delta.mk)
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(PARTS))
 
 help: ## Show this list.
 	@echo "make <target>, in the order of the pipeline ($(if $(wildcard $(CONFIG)),settings of $(CONFIG),default settings)):"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' settings.mk Makefile topics.mk slurm/delta.mk
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(PARTS)
 
 # ---- environment ----------------------------------------------------------------------------------------------------
 setup: $(VENV)/.installed ## Make .venv with the tested versions of all packages.
@@ -178,8 +178,8 @@ $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EX
 	  $(foreach run,$(RUNS),$(firstword $(subst -seed, ,$(run)))=$(EXPERIMENT)/$(run)/embeddings) \
 	  $(RUNS:%=--training $(EXPERIMENT)/%/training.json))
 
-# ---- the heavy steps on a cluster -----------------------------------------------------------------------------------
-include topics.mk slurm/delta.mk
+# ---- a topic model; the heavy steps on a cluster; measurements ------------------------------------------------------
+include $(filter-out settings.mk Makefile,$(PARTS))
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 test: $(VENV)/.installed-dev ## Run all tests.

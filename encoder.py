@@ -10,6 +10,9 @@ import functools
 import hashlib
 import math
 import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +22,8 @@ from script import InputError, file_digest, log
 if TYPE_CHECKING:  # numpy costs 0.1 s: --help must not pay for it
     import numpy as np
 
-SLICE = 2048  # passages sorted by length and encoded together: steady progress, little padding
+WINDOW = 8192  # passages tokenized and sorted together: padding is 1% of the tokens; their tokens take 130 MB
+BATCH_TOKENS = {"cpu": 2048, "gpu": 32_768}  # a CPU's caches hold no more; a GPU needs as many to be busy
 NOT_THE_MODEL = ("README.md", ".DS_Store")  # files of a model's folder that change nothing; a Mac leaves the second
 POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # what architectures call their tables of positions
 ENDLESS = 1e6  # tokens; what has no limit says a million, or 1e30
@@ -188,6 +192,7 @@ class EncoderSettings:
     """Which model embeds, and how.
 
     Attributes:
+        batch_size: passages at most, None for as many as BATCH_TOKENS says.
         max_seq_length: tokens, None for the model's own.
         dtype: of the vectors.
         trust: run the code that the model brings.
@@ -196,7 +201,7 @@ class EncoderSettings:
     model: str
     device: str
     precision: str
-    batch_size: int
+    batch_size: int | None
     max_seq_length: int | None
     dtype: str
     trust: bool = False
@@ -204,6 +209,9 @@ class EncoderSettings:
 
 class Encoder:
     """A model that embeds passages, loaded when the first ones come.
+
+    A window of passages is tokenized by a thread while the one before is computed. Its passages are sorted by tokens,
+    so that batches hold hardly any padding. Its vectors are fetched from the device once the next window is on its way.
 
     Attributes:
         cut: how many passages filled all the tokens the model reads, so that some of them were cut.
@@ -225,15 +233,14 @@ class Encoder:
         check_length(model, asked.max_seq_length)
         if asked.max_seq_length:
             model.max_seq_length = asked.max_seq_length
-        model[0].register_forward_pre_hook(self.count_cut)
-        self.model, self.autocast, self.computed = model, autocasting(device, precision), f"{precision} on {device}"
+        self.is_plain, self.autocast = not reads_tokens(model), autocasting(device, precision)
+        if self.is_plain:
+            model[0].register_forward_pre_hook(self.count_cut)
+        else:
+            compute_in(model[0], precision)
+        self.model, self.computed = model.eval(), f"{precision} on {device}"
+        self.batch_tokens = BATCH_TOKENS["cpu" if device == "cpu" else "gpu"]
         log.info("%s on %s in %s, %s tokens at most", asked.model, device, precision, most_tokens(model))
-
-    def count_cut(self, _, inputs) -> None:
-        """Count the passages of a batch that fill all the tokens there are."""
-        mask, most = inputs[0].get("attention_mask"), most_tokens(self.model)
-        if mask is not None and mask.shape[1] >= most:
-            self.cut += int((mask.sum(dim=1) >= most).sum())
 
     def encode(self, texts: list[str], progress) -> np.ndarray:
         """Return the texts' embeddings, float32 or float16, shape (texts, dimensions).
@@ -242,12 +249,146 @@ class Encoder:
             progress: a tqdm bar; its update() is told how many texts are done.
         """
         import numpy as np
+        import torch
 
         self.load()
+        if self.is_plain:
+            return self.encode_plainly(texts, progress)
+        windows = [texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW)]
+        vectors, queued = [], []
+        with ThreadPoolExecutor(1) as ahead, torch.inference_mode():
+            coming = ahead.submit(tokenized, self.model, windows[0])
+            for following in [*windows[1:], []]:
+                tokens, coming = coming.result(), ahead.submit(tokenized, self.model, following)
+                queued.append(self.embed_window(tokens, progress))
+                if len(queued) > 1:
+                    vectors.append(self.fetch(queued.pop(0)))
+            vectors.append(self.fetch(queued.pop()))
+        return np.concatenate(vectors)
+
+    def embed_window(self, tokens: list[list[int]], progress):
+        """Return the vectors of tokenized passages in their order, a tensor on the device, perhaps not yet computed."""
+        import torch
+
+        lengths = [len(ids) for ids in tokens]
+        self.cut += sum(length >= most_tokens(self.model) for length in lengths)
+        order = sorted(range(len(tokens)), key=lengths.__getitem__, reverse=True)
         vectors = []
-        for start in range(0, len(texts), SLICE):
-            part = texts[start : start + SLICE]
+        for batch in batches_by_tokens(order, lengths, self.batch_tokens, self.settings.batch_size or len(tokens)):
+            features = self.features([tokens[i] for i in batch])
+            vectors.append(self.model(features)["sentence_embedding"])
+            progress.update(len(batch))
+        places = torch.empty(len(order), dtype=torch.long)
+        places[order] = torch.arange(len(order))
+        return torch.cat(vectors)[places.to(self.model.device)]
+
+    def features(self, batch: list[list[int]]) -> dict:
+        """Return the model's input for tokenized passages, on the device.
+
+        Passages of one length need no mask, and without a mask attention is computed by a faster kernel.
+        """
+        ids, mask = padded(self.model, batch)
+        needs_mask = not mask.all() or not type(self.model[0].model).__module__.startswith("transformers.")
+        tensors = {"input_ids": ids, "attention_mask": mask} if needs_mask else {"input_ids": ids}
+        if self.model.device.type == "cuda":
+            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+        return self.told | {name: tensor.to(self.model.device, non_blocking=True) for name, tensor in tensors.items()}
+
+    @functools.cached_property
+    def told(self) -> dict:
+        """What the library tells its layers beside tensors: that these are texts, how long their prompt is."""
+        features = self.model.preprocess(["a"], prompt=own_prompt(self.model))
+        return {name: value for name, value in features.items() if not hasattr(value, "shape")}
+
+    def encode_plainly(self, texts: list[str], progress) -> np.ndarray:
+        """Return the texts' embeddings by the library's own encode(), for models that read other than tokens."""
+        import numpy as np
+
+        vectors = []
+        for start in range(0, len(texts), WINDOW):
+            part, size = texts[start : start + WINDOW], self.settings.batch_size or 32
             with self.autocast():
-                vectors.append(self.model.encode(part, batch_size=self.settings.batch_size, show_progress_bar=False))
+                vectors.append(self.model.encode(part, batch_size=size, show_progress_bar=False))
             progress.update(len(part))
         return np.concatenate(vectors).astype(self.settings.dtype)
+
+    def count_cut(self, _, inputs) -> None:
+        """Count the passages of a batch of encode() that fill all the tokens there are."""
+        mask, most = inputs[0].get("attention_mask"), most_tokens(self.model)
+        if mask is not None and mask.shape[1] >= most:
+            self.cut += int((mask.sum(dim=1) >= most).sum())
+
+    def fetch(self, vectors) -> np.ndarray:
+        """Return vectors from the device, of the dtype that is asked for."""
+        return vectors.float().cpu().numpy().astype(self.settings.dtype, copy=False)
+
+
+def progress_bar(total: int):
+    """Return a bar of passages embedded, which tells rate and time left; in a log file it is a line a minute."""
+    from tqdm import tqdm
+
+    interval = 1 if sys.stderr.isatty() else 60
+    return tqdm(desc="embedded", total=total, unit=" passages", mininterval=interval)
+
+
+def reads_tokens(model) -> bool:
+    """Tell whether a model's input is what a fast tokenizer makes of a text, and nothing else, as with nearly all."""
+    from sentence_transformers.sentence_transformer.modules import Transformer
+    from transformers import PreTrainedTokenizerFast
+
+    if not isinstance(model[0], Transformer) or not isinstance(model.tokenizer, PreTrainedTokenizerFast):
+        return False
+    tensors = {name for name, value in model.preprocess(["a"]).items() if hasattr(value, "shape")}
+    return "input_ids" in tensors and tensors <= {"input_ids", "attention_mask", "token_type_ids"}
+
+
+def tokenized(model, texts: list[str]) -> list[list[int]]:
+    """Return each text's token numbers, with those that mark its beginning and end, cut where the model ends."""
+    prompt, longest = own_prompt(model) or "", most_tokens(model)
+    fast = model.tokenizer.backend_tokenizer  # the library's call takes a third more time
+    fast.no_padding()
+    fast.no_truncation()
+    if longest < math.inf:
+        fast.enable_truncation(int(longest), direction=model.tokenizer.truncation_side)
+    texts = [prompt + text for text in texts]
+    return [encoding.ids for encoding in fast.encode_batch_fast(texts)]
+
+
+def padded(model, batch: list) -> tuple:
+    """Return tokenized texts as long as the longest of them, and their attention mask: int64, (texts, tokens)."""
+    import torch
+
+    width, on_the_left = max(map(len, batch)), model.tokenizer.padding_side == "left"
+    ids = torch.full((len(batch), width), model.tokenizer.pad_token_id or 0)
+    mask = torch.zeros_like(ids)
+    for row, own in enumerate(batch):
+        here = slice(width - len(own), width) if on_the_left else slice(len(own))
+        ids[row, here], mask[row, here] = torch.as_tensor(own), 1
+    return ids, mask
+
+
+def compute_in(transformer, precision: str) -> None:
+    """Have the transformer compute in that precision; pooling and what follows get float32."""
+    import torch
+
+    if precision == "fp32":
+        return
+    transformer.to({"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+
+    def widen(_, __, features):
+        features["token_embeddings"] = features["token_embeddings"].float()
+
+    transformer.register_forward_hook(widen)
+
+
+def batches_by_tokens(order: list[int], lengths: list[int], most_tokens: int, most: int) -> Iterator[list[int]]:
+    """Yield passages in batches of at most so many tokens, padding included, and so many passages, at least one.
+
+    Args:
+        order: of the passages, the longest first.
+    """
+    start = 0
+    while start < len(order):
+        count = max(1, min(most, most_tokens // max(1, lengths[order[start]])))
+        yield order[start : start + count]
+        start += count

@@ -58,9 +58,9 @@ def evaluate(args, folders: dict[str, list[str]], started: float) -> None:
 
     from report import timeline_figures as figures  # these take a second, which --help must not
     from report.bench import Bench, Measurements, measure_embeddings, measure_topics
-    from report.representations import EmbeddingFolders, read_passages
+    from report.representations import MOST_DOCUMENTS, EmbeddingFolders, read_passages
     from report.timeline_page import Frame, write_page
-    from report.topics import Texts, TopicSettings
+    from report.topics import TopicSettings, needed_texts
     from report.trainings import held_out_documents, read_trainings
 
     trainings = read_trainings([(name, folder) for name in tuned for folder in folders[name]], args.training)
@@ -73,7 +73,9 @@ def evaluate(args, folders: dict[str, list[str]], started: float) -> None:
     measurements = Measurements(base, tuned, f"{args.topics} topics" if args.topics else None)
     drawn = measure_embeddings(embedded, bench, unseen, measurements)
     if args.topics:
-        texts = Texts(documents, corpus.ChunkFolder(args.rootfolder, args.encoding_errors), unseen)
+        chunks = corpus.ChunkFolder(args.rootfolder, args.encoding_errors)
+        measured = [passages.paper_ids[i] for i in bench.wanted.documents]
+        texts = needed_texts(documents, chunks, unseen, measured, args.seed)
         seeds = range(args.seed, args.seed + args.topic_seeds)
         settings = TopicSettings(args.topics, args.topic_iterations, seeds, args.topic_workers)
         drawn |= measure_topics(folder / "topics", texts, settings, bench, measurements)
@@ -95,6 +97,11 @@ def evaluate(args, folders: dict[str, list[str]], started: float) -> None:
         f"{len(passages.years)} documents, {len(passages.document)} passages, {passages.years.min()}–"
         f"{passages.years.max()}; {len(held)} documents held out from training."
     )
+    if max(len(held), len(passages.years)) > MOST_DOCUMENTS:
+        corpus_line += (
+            f" Figures, pictures and topic models use at most {MOST_DOCUMENTS:,} documents of those held out and of "
+            f"all, drawn at random (seed {args.seed})."
+        )
     frame = Frame(args.title, corpus_line, args.note, tuple(args.section))
     write_page(folder / "report.html", frame, measurements, pictures, trainings)
     log.info("%s", folder / "report.html")

@@ -161,7 +161,7 @@ def read_candidates(documents: list[Document], chunks: ChunkFolder, seed: int) -
     """Read every chunk file once; return all candidates and the number of passages, but no texts."""
     candidates, passages = [], 0
     for document in documents:
-        count = len(chunks.passages(document))
+        count = chunks.count(document)
         passages += count
         candidates += document_candidates(document, count, seed)
     return candidates, passages

@@ -103,13 +103,13 @@ def parse_args(argv: list[str] | None = None):
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     script.log_settings(args)
-    wanted = Counter(corpus.whole_year(row) for row in corpus.read_pairs(args.match)) if args.match else None
+    wanted = Counter(corpus.whole_year(row) for row in corpus.each_pair(args.match)) if args.match else None
     documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
     corpus.log_skipped(documents, skipped)
     documents = documents[: args.limit]
     chunks = ChunkFolder(args.rootfolder, args.encoding_errors)
 
-    lengths = [len(chunks.passages(document)) for document in documents]
+    lengths = [chunks.count(document) for document in documents]
     chunks.log_oddities()
     counts = {"documents": len(documents), "passages": sum(lengths), "skipped": skipped, **chunks.counts()}
     if wanted is not None:

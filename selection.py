@@ -6,6 +6,7 @@ no texts, and at the end the rows of the pair table. Nothing here draws at rando
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import defaultdict
@@ -84,18 +85,21 @@ def level_years(candidates: list[Candidate], most: int, quantile: float) -> list
 def pair_rows(chosen: list[tuple[Candidate, str]], chunks: ChunkFolder) -> Iterator[dict]:
     """Yield the rows of the pair table by year, paperId, and position.
 
-    Reads the chosen documents a second time, one after the other, so that only one document's texts are in memory.
+    Reads the chosen passages, one document after the other, so that only one document's texts are in memory.
 
     Raises:
-        InputError: a chunk file now has fewer passages than before.
+        InputError: a chunk file changed since its passages were counted.
     """
     order = sorted(chosen, key=lambda c: (c[0].document.year, c[0].document.paper_id, c[0].first))
-    document, passages = None, []
-    for candidate, category in order:
-        if candidate.document is not document:
-            document, passages = candidate.document, chunks.passages(candidate.document)
-        if candidate.second >= len(passages):
-            raise InputError(f"{chunks.path_of(document)} changed while it was being read; run this again.")
+    for document, of_document in itertools.groupby(order, key=lambda c: c[0].document):
+        of_document = list(of_document)
+        numbers = {number for candidate, _ in of_document for number in (candidate.first, candidate.second)}
+        yield from rows_of_document(document, of_document, chunks.chosen(document, numbers))
+
+
+def rows_of_document(document: Document, chosen: list[tuple[Candidate, str]], passages: dict[int, str]):
+    """Yield the rows of one document's chosen pairs; passages are by their numbers."""
+    for candidate, category in chosen:
         cells = [passages[candidate.first], passages[candidate.second]]
         if category == "single-synthetic":
             cells[1] = corpus.TO_GENERATE

@@ -1,5 +1,8 @@
 # The settings: their table, and what follows from it. Part of the Makefile; change settings in config.mk, not here.
 
+# Of the Makefile. The cluster gets no benchmarks.
+PARTS := settings.mk Makefile topics.mk slurm/delta.mk $(wildcard benchmarks/bench.mk)
+
 VENV ?= .venv
 CONFIG ?= config.mk
 ifneq ($(wildcard $(CONFIG)),)

@@ -7,7 +7,6 @@ estimates of every run of every representation, their means over seeds, and the 
 from __future__ import annotations
 
 import functools
-import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +17,18 @@ from script import log
 
 from . import measures
 from .measures import METRICS, Estimate
-from .representations import EmbeddingFolders, Passages, Run, centered, embedding_run, topic_run
+from .representations import (
+    EmbeddingFolders,
+    Passages,
+    Run,
+    Wanted,
+    centered,
+    drawn,
+    embedding_run,
+    mean_passage,
+    topic_run,
+)
 from .topics import Texts, TopicSettings, topic_mixtures
-
-MOST_DOCUMENTS = 2000  # for measures over all documents: 2 million pairs of them; more are sampled
 
 Estimates = dict[str, Estimate]  # by the keys of METRICS
 
@@ -33,23 +40,25 @@ class Bench:
         held: indices of the held-out documents, ascending.
         draws: of the bootstrap.
     Attributes:
-        sampled: indices of the documents whose pairs make the measures over all documents, ascending.
+        held: those of them that are measured, all or as many as drawn() draws, ascending.
+        sampled: indices of the documents whose pairs make the measures over all documents, drawn likewise.
+        wanted: what a run has to hold; at_held and at_sampled: where held and sampled stand among its documents.
     """
 
     def __init__(self, passages: Passages, held: list[int], draws: int, seed: int):
-        self.passages, self.held = passages, held
-        documents = len(passages.years)
-        self.sampled = sorted(random.Random(seed).sample(range(documents), min(MOST_DOCUMENTS, documents)))
-        self.rows = measures.held_out_rows(passages, held)
+        self.passages, self.held, self.sampled = passages, drawn(held, seed), drawn(range(len(passages.years)), seed)
+        self.rows = measures.held_out_rows(passages, self.held)
+        self.wanted = Wanted(self.rows, sorted({*self.held, *self.sampled}))
+        self.at_held, self.at_sampled = (np.searchsorted(self.wanted.documents, d) for d in (self.held, self.sampled))
         self.pairs = measures.next_passage_pairs(passages, self.rows)
-        self.document = np.searchsorted(held, passages.document[self.rows])
+        self.document = np.searchsorted(self.held, passages.document[self.rows])
         decade = passages.years[passages.document[self.rows]] // 10
         rows, dice = measures.Rows(self.document, passages.number[self.rows], decade), np.random.default_rng(seed)
         self.false = {
             kind: measures.false_partners(kind, rows, self.pairs.queries, dice)
             for kind in ("anywhere", "same_decade", "same_document")
         }
-        self.held_draws = measures.document_draws(len(held), draws, seed)
+        self.held_draws = measures.document_draws(len(self.held), draws, seed)
         self.sampled_draws = measures.document_draws(len(self.sampled), draws, seed + 1)
 
     def measure(self, run: Run) -> Estimates:
@@ -60,7 +69,7 @@ class Bench:
 
     def retrieval(self, run: Run) -> dict[str, np.ndarray]:
         """Return the measures of next passages under each draw."""
-        vectors, of_query = run.passages[self.rows], self.document[self.pairs.queries]
+        vectors, of_query = run.passages, self.document[self.pairs.queries]
         ranks = measures.next_passage_ranks(vectors, *self.pairs)
         reciprocal = np.where(ranks <= 10, 1 / ranks, 0)
         found = {
@@ -74,8 +83,8 @@ class Bench:
     def timeline(self, run: Run) -> dict[str, np.ndarray]:
         """Return how the distance of documents goes with the years between them, under each draw."""
         rho, years = measures.timeline_correlation, self.passages.years.astype(float)
-        held = run.distance[np.ix_(self.held, self.held)], years[self.held], self.held_draws
-        sampled = run.distance[np.ix_(self.sampled, self.sampled)], years[self.sampled], self.sampled_draws
+        held = run.of(self.at_held).distance, years[self.held], self.held_draws
+        sampled = run.of(self.at_sampled).distance, years[self.sampled], self.sampled_draws
         return {
             "timeline_rho": rho(*held),
             "timeline_rho_near": rho(*held, measures.NEAR),
@@ -85,7 +94,7 @@ class Bench:
     def dating(self, run: Run) -> dict[str, np.ndarray]:
         """Return how well a regression dates the sampled documents, under each draw."""
         years, each = self.passages.years[self.sampled].astype(float), np.arange(len(self.sampled))
-        predicted = measures.cross_validated_years(run.documents[self.sampled], years, each)
+        predicted = measures.cross_validated_years(run.documents[self.at_sampled], years, each)
         if predicted is None:
             return {}
         return {
@@ -99,10 +108,10 @@ class Bench:
             return {}
         years = self.passages.years[self.sampled].astype(float)
         authors = [self.passages.authors[i] for i in self.sampled]
-        distance = run.distance[np.ix_(self.sampled, self.sampled)]
-        found = {"same_author": measures.same_author_nearer(distance, years, authors, self.sampled_draws)}
+        run = run.of(self.at_sampled)
+        found = {"same_author": measures.same_author_nearer(run.distance, years, authors, self.sampled_draws)}
         groups = np.unique([author or f"\t{i}" for i, author in enumerate(authors)], return_inverse=True)[1]
-        predicted = measures.cross_validated_years(run.documents[self.sampled], years, groups)
+        predicted = measures.cross_validated_years(run.documents, years, groups)
         if predicted is not None:
             found["dating_r2_author"] = measures.explained(years, predicted, self.sampled_draws)
         return found
@@ -168,27 +177,29 @@ def measure_embeddings(
     Returns:
         The sampled documents of each NAME's first run, for the pictures.
     """
-    drawn = {}
-    for name, folder, vectors in embedded:
-        run = embedding_run(vectors, bench.passages)
+    pictured, passages = {}, bench.passages
+    for name, folder in embedded.folders:
+        mean = mean_passage(embedded.decades(folder), passages, unseen)
+        run = embedding_run(embedded.decades(folder), passages, bench.wanted)
         measurements.add(name, bench.measure(run))
-        drawn.setdefault(name, run.of(bench.sampled))
-        run = embedding_run(centered(vectors, bench.passages, unseen), bench.passages)
+        pictured.setdefault(name, run.of(bench.at_sampled))
+        run = embedding_run(centered(embedded.decades(folder), mean), passages, bench.wanted)
         measurements.add(centered_name(name), bench.measure(run))
         log.info("measured %s", folder)
-    return drawn
+    return pictured
 
 
 def measure_topics(
     folder: Path, texts: Texts, settings: TopicSettings, bench: Bench, measurements: Measurements
 ) -> dict[str, Run]:
     """Measure the topic models, fitted or kept in the folder; return the sampled documents of the first."""
-    drawn = {}
+    pictured, passages = {}, bench.passages.of(bench.wanted.documents)
+    rows = measures.held_out_rows(passages, bench.at_held)
     for seed in settings.seeds:
-        run = topic_run(topic_mixtures(folder, bench.passages, texts, settings, seed), bench.passages)
+        run = topic_run(topic_mixtures(folder, passages, texts, settings, seed), passages, rows)
         measurements.add(measurements.topics, bench.measure(run))
-        drawn.setdefault(measurements.topics, run.of(bench.sampled))
-    return drawn
+        pictured.setdefault(measurements.topics, run.of(bench.at_sampled))
+    return pictured
 
 
 def centered_name(name: str) -> str:

@@ -18,7 +18,7 @@ FALSE_PARTNERS = 5
 MOST_PASSAGES = 30  # of a held-out document, its first; else one novel would outweigh fifty articles
 NEAR = 50  # years; the second timeline figure looks only this far
 BLOCK = 1024  # queries whose similarities are held at once: 1024 × 60,000 float32 = 250 MB
-DRAWS_AT_ONCE = 50  # of average precision: 50 × 600,000 pairs, float64, are 240 MB
+WEIGHTS_AT_ONCE = 4_000_000  # of average precision: draws × pairs of passages, float64, 32 MB
 FOLDS = 10  # of the dating; fewer where there are fewer groups
 GAP_SLACK = 2  # years by which two pairs of documents may differ in their distance in time and count as equal
 
@@ -145,39 +145,51 @@ def false_partners(kind: str, rows: Rows, queries: np.ndarray, dice) -> tuple[np
     Returns:
         Positions in queries, and rows, equally long.
     """
+    among = {"same_document": rows.document, "same_decade": rows.decade, "anywhere": np.zeros_like(rows.decade)}[kind]
+    members, of_document = positions_by_value(among), positions_by_value(rows.document)
     asked, partners = [], []
     for position, query in enumerate(queries):
+        pool, excluded = members[among[query]], of_document[rows.document[query]]
         if kind == "same_document":
-            near = np.abs(rows.number - rows.number[query]) <= 1
-            allowed = (rows.document == rows.document[query]) & ~near
-        else:
-            allowed = rows.document != rows.document[query]
-            if kind == "same_decade":
-                allowed &= rows.decade == rows.decade[query]
-        pool = np.flatnonzero(allowed)
-        if len(pool) >= FALSE_PARTNERS:
+            excluded = pool[np.abs(rows.number[pool] - rows.number[query]) <= 1]
+        at = np.searchsorted(pool, excluded)  # the excluded ones are in the pool
+        allowed = len(pool) - len(at)
+        if allowed >= FALSE_PARTNERS:
             asked += [position] * FALSE_PARTNERS
-            partners += dice.choice(pool, FALSE_PARTNERS, replace=False).tolist()
+            drawn = dice.choice(allowed, FALSE_PARTNERS, replace=False)
+            # Each excluded one before a partner moves it one place on in the pool.
+            partners += pool[drawn + np.searchsorted(at - np.arange(len(at)), drawn, side="right")].tolist()
     return np.array(asked, dtype=int), np.array(partners, dtype=int)
 
 
-def weighted_average_precision(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the average precision of the scores under each row of weights, (rows,); NaN where no true one weighs.
+def positions_by_value(values: np.ndarray) -> dict[int, np.ndarray]:
+    """Return where each value stands, ascending."""
+    order = np.argsort(values, kind="stable")
+    found, starts = np.unique(values[order], return_index=True)
+    return dict(zip(found.tolist(), np.split(order, starts[1:])))
+
+
+def weighted_average_precision(scores, labels, draws: np.ndarray, document: np.ndarray) -> np.ndarray:
+    """Return the average precision of the scores under each draw, (draws,); NaN where no true one is drawn.
 
     As sklearn.metrics.average_precision_score, of equal scores all count at once; here the scores are sorted once for
-    a thousand rows of weights instead of once for each.
+    a thousand draws instead of once for each.
+
+    Args:
+        scores, labels: (pairs,), the labels 1 or 0.
+        document: int, (pairs,): the document whose number of draws is the pair's weight.
     """
     order = np.argsort(-scores, kind="stable")
-    scores, labels = scores[order], labels[order]
+    scores, labels, document = scores[order], labels[order], document[order]
     last = np.searchsorted(-scores, -scores, side="right") - 1  # of those with the same score
-    found = np.empty(len(weights))
-    for start in range(0, len(weights), DRAWS_AT_ONCE):
-        weight = weights[start : start + DRAWS_AT_ONCE, order].astype(float)
+    found, at_once = np.empty(len(draws)), max(1, WEIGHTS_AT_ONCE // len(scores))
+    for start in range(0, len(draws), at_once):
+        weight = draws[start : start + at_once, document].astype(float)
         true = weight * labels
         with np.errstate(divide="ignore", invalid="ignore"):  # nothing drawn yet among the nearest
             precision = np.cumsum(true, axis=1)[:, last] / np.cumsum(weight, axis=1)[:, last]
             total = np.where(true > 0, true * precision, 0).sum(axis=1)
-            found[start : start + DRAWS_AT_ONCE] = total / true.sum(axis=1)
+            found[start : start + at_once] = total / true.sum(axis=1)
     return found
 
 
@@ -197,7 +209,7 @@ def average_precision(vectors: np.ndarray, pairs: Pairs, false, document, draws:
     others = np.concatenate([pairs.targets[kept], partners])
     scores = np.einsum("ij,ij->i", vectors[anchors], vectors[others])
     labels = np.repeat([1, 0], [len(kept), len(asked)])
-    return weighted_average_precision(scores, labels, draws[:, document[anchors]])
+    return weighted_average_precision(scores, labels, draws, document[anchors])
 
 
 # ---------------------------------------------------------------- timeline

@@ -1,12 +1,13 @@
 """What is compared: embedding folders and topic mixtures as runs over the same passages.
 
-In: embedding folders, or mixtures (passages, topics). Out: Passages, what each row stands for, and Runs: vectors,
-features of documents, distances of documents.
+In: embedding folders, read a decade at a time, or mixtures (passages, topics). Out: Passages, what each row stands for,
+and Runs: the vectors, features and distances of the passages and documents that are wanted, never of a whole corpus.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,9 @@ import script
 from corpus import Document
 from encoder import unit_rows
 from script import InputError
+
+PART = 8192  # passages whose vectors are computed with at once, 25 MB each time
+MOST_DOCUMENTS = 2000  # that are compared with one another (2 million pairs) or that a topic model is fitted on
 
 
 class Passages(NamedTuple):
@@ -27,26 +31,46 @@ class Passages(NamedTuple):
     number: np.ndarray  # int, one a passage: chunknumber
     authors: list[str] | None = None  # one a document, empty where unknown; None where the metadata has none
 
+    def of(self, documents: list[int]) -> Passages:
+        """Return the passages of some documents, which are numbered anew; their indices ascend."""
+        rows = np.isin(self.document, documents)
+        paper_ids = [self.paper_ids[i] for i in documents]
+        document = np.searchsorted(documents, self.document[rows])
+        authors = self.authors and [self.authors[i] for i in documents]
+        return Passages(paper_ids, self.years[documents], document, self.number[rows], authors)
+
+
+class Wanted(NamedTuple):
+    """What is measured of a run, and so held in memory. A wanted row's document is wanted, too."""
+
+    rows: np.ndarray  # int, ascending: positions of passages whose vectors are compared
+    documents: list[int]  # indices of documents whose features and distances are, ascending
+
 
 class Run(NamedTuple):
-    """One model's vectors, or one topic model's mixtures, of the same passages.
+    """One model's vectors, or one topic model's mixtures, of what is wanted.
 
-    passages: float32, (passages, dimensions), rows of length 1; nearness is their dot product.
-    documents: (documents, features), what a document's year is read off.
-    distance: (documents, documents), what the timeline's distances are.
+    passages: float32, (wanted rows, dimensions), rows of length 1; nearness is their dot product.
+    documents: (wanted documents, features), what a document's year is read off.
+    distance: (wanted documents, wanted documents), what the timeline's distances are.
     """
 
     passages: np.ndarray | None
     documents: np.ndarray
     distance: np.ndarray
 
-    def of(self, documents: list[int]) -> Run:
-        """Return some of the documents, without passages."""
+    def of(self, documents: np.ndarray) -> Run:
+        """Return some of the wanted documents, given by their positions, without passages."""
         return Run(None, self.documents[documents], self.distance[np.ix_(documents, documents)])
 
 
+def drawn(documents: Sequence[int], seed: int) -> list[int]:
+    """Return the documents, ascending: all of them, or MOST_DOCUMENTS drawn at random where there are more."""
+    return sorted(random.Random(seed).sample(documents, min(MOST_DOCUMENTS, len(documents))))
+
+
 class EmbeddingFolders:
-    """The embedding folders of each NAME, the base model's first; each is read once.
+    """The embedding folders of each NAME, the base model's first.
 
     Args:
         folders: paths by NAME.
@@ -62,24 +86,38 @@ class EmbeddingFolders:
         texts = {folder: texts_by_decade(folder) for _, folder in self.folders}
         for folder in texts:
             check_same_texts(texts, self.folders[0][1], folder)
-        self.paper_ids, self.numbers, self.first = corpus.read_embedding_folder(self.folders[0][1])
+        self.paper_ids, numbers = [], []
+        for paper_ids, numbers_of_decade, _ in corpus.each_decade(self.folders[0][1]):
+            self.paper_ids += paper_ids
+            numbers.append(numbers_of_decade)
+        self.numbers = np.concatenate(numbers)
 
-    def __iter__(self) -> Iterator[tuple[str, str, np.ndarray]]:
-        """Yield NAME, folder and vectors (float32, passages × dimensions), once.
+    def decades(self, folder: str) -> Iterator[np.ndarray]:
+        """Yield a folder's vectors (float32, passages × dimensions) in parts of whole documents: all are gigabytes.
 
         Raises:
-            InputError: the rows of a folder stand for other passages than those of the first.
+            InputError: the rows of the folder stand for other passages than those of the first.
         """
-        vectors, self.first = self.first, None  # a corpus of vectors is gigabytes: none is kept
-        yield *self.folders[0], vectors
-        for name, folder in self.folders[1:]:
-            paper_ids, numbers, vectors = corpus.read_embedding_folder(folder)
-            if paper_ids != self.paper_ids or (numbers != self.numbers).any():
-                raise InputError(
-                    f"{folder} and {self.folders[0][1]} don't hold the same passages; delete both folders and embed "
-                    "the same corpus again."
-                )
-            yield name, folder, vectors
+        end = 0
+        for paper_ids, numbers, vectors in corpus.each_decade(folder):
+            start, end = end, end + len(vectors)
+            if paper_ids != self.paper_ids[start:end] or (numbers != self.numbers[start:end]).any():
+                raise self.other_passages(folder)
+            yield from np.split(vectors, ends_of_parts(paper_ids))
+        if end < len(self.paper_ids):
+            raise self.other_passages(folder)
+
+    def other_passages(self, folder: str) -> InputError:
+        return InputError(
+            f"{folder} and {self.folders[0][1]} don't hold the same passages; delete both folders and embed the same "
+            "corpus again."
+        )
+
+
+def ends_of_parts(paper_ids: list[str]) -> list[int]:
+    """Return where rows can be cut into parts of about PART, no document being cut."""
+    starts = [i for i in range(1, len(paper_ids)) if paper_ids[i] != paper_ids[i - 1]]
+    return [start for before, start in zip([0, *starts], starts) if start // PART > before // PART]
 
 
 def texts_by_decade(folder: str) -> dict[int, str]:
@@ -122,35 +160,61 @@ def read_authors(paper_ids: list[str], metadata: str, author: str) -> list[str] 
     return [rows[paper_id][author].strip() for paper_id in paper_ids]
 
 
-def means_by_document(rows: np.ndarray, passages: Passages) -> np.ndarray:
-    """Return the mean of each document's rows, (documents, columns)."""
-    starts = np.flatnonzero(np.diff(passages.document, prepend=-1))  # a document's rows stand together
+def means_by_document(rows: np.ndarray, document: np.ndarray) -> np.ndarray:
+    """Return the mean of each document's rows, (documents, columns); document: int, one a row."""
+    starts = np.flatnonzero(np.diff(document, prepend=-1))  # a document's rows stand together
     counts = np.diff(starts, append=len(rows))
     return np.add.reduceat(rows, starts, axis=0) / counts[:, None]
 
 
-def embedding_run(vectors: np.ndarray, passages: Passages) -> Run:
-    """Return an embedding model's run; the distance of documents is 1 − cosine of their mean passages."""
-    unit = unit_rows(vectors)
-    documents = unit_rows(means_by_document(unit, passages))
-    return Run(unit, documents, 1 - documents @ documents.T)
+def embedding_run(decades: Iterable[np.ndarray], passages: Passages, wanted: Wanted) -> Run:
+    """Return an embedding model's run; the distance of documents is 1 − cosine of their mean passages.
+
+    Args:
+        decades: vectors, float32, (passages, dimensions), which together are those of all passages.
+    """
+    is_row = np.isin(np.arange(len(passages.document)), wanted.rows)
+    of_document = np.isin(passages.document, wanted.documents)
+    rows, means, end = [], [], 0
+    for vectors in decades:
+        here, unit = slice(end, end := end + len(vectors)), unit_rows(vectors)
+        rows.append(unit[is_row[here]])
+        if of_document[here].any():
+            means.append(means_by_document(unit[of_document[here]], passages.document[here][of_document[here]]))
+    documents = unit_rows(np.concatenate(means))
+    return Run(np.concatenate(rows), documents, 1 - documents @ documents.T)
 
 
-def centered(vectors: np.ndarray, passages: Passages, unseen: set[str]) -> np.ndarray:
-    """Return unit vectors less the mean passage of the documents that are not unseen (of all, where all are)."""
-    unit = unit_rows(vectors)
+def mean_passage(decades: Iterable[np.ndarray], passages: Passages, unseen: set[str]) -> np.ndarray:
+    """Return the mean unit vector, (dimensions,), of the documents that are not unseen (of all, where all are)."""
     seen = np.array([paper_id not in unseen for paper_id in passages.paper_ids])[passages.document]
-    return unit - unit[seen if seen.any() else slice(None)].mean(axis=0)
+    if not seen.any():
+        seen[:] = True
+    total, end = 0, 0
+    for vectors in decades:
+        rows = unit_rows(vectors)[seen[end : (end := end + len(vectors))]]
+        if len(rows):
+            rows[0] += total  # the sum is the same to the last bit, however the passages are divided
+            total = rows.sum(axis=0)
+    return total / seen.sum().item()
 
 
-def topic_run(mixtures: np.ndarray, passages: Passages) -> Run:
-    """Return a topic model's run from its mixtures, (passages, topics), rows of sum 1.
+def centered(decades: Iterable[np.ndarray], mean: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the unit vectors of each decade less the mean passage."""
+    return (unit_rows(vectors) - mean for vectors in decades)
+
+
+def topic_run(mixtures: np.ndarray, passages: Passages, rows: np.ndarray) -> Run:
+    """Return a topic model's run of these documents from their mixtures, (passages, topics), rows of sum 1.
+
+    Args:
+        rows: int, positions of the passages that are compared.
 
     Passages are compared by the Bhattacharyya coefficient (the dot product of square roots), documents by the
     Jensen–Shannon distance of their mean mixtures: what is customary for distributions.
     """
     from scipy.spatial.distance import pdist, squareform
 
-    means = means_by_document(mixtures, passages)
+    means = means_by_document(mixtures, passages.document)
     distance = squareform(pdist(means, "jensenshannon"))
-    return Run(np.sqrt(mixtures).astype(np.float32), np.sqrt(means), np.nan_to_num(distance))
+    return Run(np.sqrt(mixtures[rows]).astype(np.float32), np.sqrt(means), np.nan_to_num(distance))

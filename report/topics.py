@@ -1,7 +1,7 @@
 """The topic model that embeddings are compared with: latent Dirichlet allocation by collapsed Gibbs sampling, fitted
 on the passages of documents that are not held out.
 
-In: the texts of the whole corpus. Out: mixtures of the embedded passages, float32, (passages, topics), rows of sum 1.
+In: the texts of the corpus. Out: mixtures of the embedded passages, float32, (passages, topics), rows of sum 1.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import script
 from corpus import ChunkFolder, Document
 from script import InputError, log
 
-from .representations import Passages
+from .representations import Passages, drawn
 
 WORD = re.compile(r"[^\W\d_]\w+")
 RAREST = 5  # passages a word must occur in
@@ -39,7 +40,7 @@ class TopicSettings:
 
 
 class Texts:
-    """The texts of the whole corpus, embedded or not, read when they are first asked for.
+    """The texts of documents, embedded or not, read when they are first asked for.
 
     Args:
         held: paperIds of the documents that nothing is fitted on.
@@ -63,13 +64,29 @@ class Texts:
     def words(self) -> dict[str, list[list[str]]]:
         """The lower-case words of each of a document's passages, by paperId."""
         return {
-            document.paper_id: [WORD.findall(text.lower()) for text in self.chunks.passages(document)]
-            for document in self.documents
+            document.paper_id: [list(map(sys.intern, WORD.findall(text.lower()))) for text in passages]
+            for document, passages in zip(self.documents, map(self.chunks.passages, self.documents))
         }
 
     def fitted(self) -> list[list[str]]:
         """Return the words of each passage of the documents that are not held out."""
         return [passage for paper_id, rows in self.words.items() if paper_id not in self.held for passage in rows]
+
+
+def needed_texts(
+    documents: list[Document], chunks: ChunkFolder, unseen: set[str], measured: list[str], seed: int
+) -> Texts:
+    """Return the texts of the documents that a topic model is fitted on, drawn where there are many, and measured on.
+
+    Args:
+        documents: all of the corpus, embedded or not.
+        unseen: paperIds of the documents that nothing may be fitted on.
+        measured: paperIds.
+    """
+    seen = [i for i, document in enumerate(documents) if document.paper_id not in unseen]
+    fitted = {documents[i].paper_id for i in drawn(seen, seed)}
+    needed = [document for document in documents if document.paper_id in fitted.union(measured)]
+    return Texts(needed, chunks, unseen.union(measured) - fitted)
 
 
 def words_of_rows(words: dict[str, list[list[str]]], passages: Passages) -> list[list[str]]:

@@ -7,7 +7,7 @@ set -o pipefail
 ready=0
 . slurm/environment.sh || ready=$?
 set -e  # without -u: to bash before 4.4, an empty FLAGS=() would be a variable that is not set
-export HF_HUB_OFFLINE=1 PYTHONNOUSERSITE=1 TOKENIZERS_PARALLELISM=false
+export HF_HUB_OFFLINE=1 PYTHONNOUSERSITE=1 TOKENIZERS_PARALLELISM=true
 # With several GPUs torchrun starts a process for each; it passes Slurm's signals on, and waits for the checkpoint.
 export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=240
 LAUNCH=("$PYTHON" -u)

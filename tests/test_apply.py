@@ -380,3 +380,12 @@ def test_the_manifest_tells_each_files_digest(run):
 def test_bad_input_is_one_sentence(run, capsys, flags, complaint):
     assert run(*flags)[0] == 2
     assert complaint in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_the_bar_knows_the_total_and_leaves_out_what_is_there_already(run, word_corpus, capsys):
+    _, folder = run()
+    said = capsys.readouterr().err
+    assert "288/288" in said and "decade 1950" in said and "1950s]" not in said
+    (folder / "decades/1910.json").unlink()
+    run()
+    assert "48/48" in capsys.readouterr().err

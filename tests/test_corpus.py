@@ -1,5 +1,8 @@
 """Every row of formats.md's tables of what real files contain, and exact reading of what was written."""
 
+import csv
+import io
+import os
 import unicodedata
 
 import numpy as np
@@ -394,3 +397,68 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
         beside.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+CHUNK_FILES = (
+    b"0\tone\n1\ttwo\n2\tthree\n",
+    b"0\tone\n1\tno line feed at the end",
+    b'0\ta\tb\n1\t"x" \xc3\xa9\n',
+    "0\té first\n1\ttwo\n".encode(),
+    b"\xef\xbb\xbf0\tBOM\n1\ttwo\n",
+    b"0\tone\r\n1\ttwo\r\n",
+    b"0\ta\rb\n1\ttwo\n",
+    b"0\tone\n\n1\ttwo\n\n",
+    b"0\t \n1\t\n2\tthree\n",
+    b"0\t",
+    b"0\tone\n1\t\n",
+    b"0\tN\0UL\n1\ttwo\n",
+    b"5\tone\n3\ttwo\n",
+    b" 0\tone\n1\ttwo\n",
+    b"",
+    b"\n",
+    None,
+)
+
+
+@pytest.mark.parametrize("data", CHUNK_FILES)
+def test_passages_counted_and_chosen_from_their_places_are_those_of_the_whole_file(tmp_path, data):
+    """Also what is odd is counted alike; None stands for a document without a file."""
+    if data is not None:
+        (tmp_path / "d.txt").write_bytes(data)
+    document = corpus.Document("d", 1900, "d.txt")
+    whole, quick = corpus.ChunkFolder(tmp_path), corpus.ChunkFolder(tmp_path)
+    passages = whole.passages(document)
+    assert quick.count(document) == len(passages) and quick.counts() == whole.counts()
+    assert quick.chosen(document, range(len(passages))) == dict(enumerate(passages))
+    assert (document.paper_id in quick.places) == (data in CHUNK_FILES[:3])  # of others, nothing is presumed
+
+
+def test_what_can_not_be_read_is_refused_when_it_is_counted(tmp_path):
+    (tmp_path / "d.txt").write_bytes(b"0\t\xff\n")
+    document = corpus.Document("d", 1900, "d.txt")
+    with pytest.raises(InputError, match="byte 2 .* is not UTF-8"):
+        corpus.ChunkFolder(tmp_path).count(document)
+    assert corpus.ChunkFolder(tmp_path, "replace").count(document) == 1
+    (tmp_path / "d.txt").unlink()
+    os.mkfifo(tmp_path / "d.txt")
+    with pytest.raises(InputError, match="is a pipe, not a file"):
+        corpus.ChunkFolder(tmp_path).count(document)
+
+
+@pytest.mark.parametrize("after", [b"0\tone\n1\tTWO\n2\tmore\n", b"0\tone", b"0\tone\n1\t2wo\n"])
+def test_a_chunk_file_that_changed_after_it_was_counted_is_refused(tmp_path, after):
+    path, document = tmp_path / "d.txt", corpus.Document("d", 1900, "d.txt")
+    path.write_bytes(b"0\tone\n1\ttwo\n")
+    os.utime(path, (1, 1))
+    chunks = corpus.ChunkFolder(tmp_path)
+    assert chunks.count(document) == 2
+    path.write_bytes(after)
+    with pytest.raises(InputError, match="d.txt changed while it was being read; run this again"):
+        chunks.chosen(document, {0, 1})
+
+
+def test_a_row_is_quoted_as_the_csv_module_does():
+    cells = ["", 1900, 'said "so"', "'", "a\rb", "line\nfeed", " NA ", "é", 0.5]
+    beside = io.StringIO()
+    csv.writer(beside, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(cells)
+    assert corpus.quoted_line(cells) == beside.getvalue()

@@ -15,7 +15,7 @@ import evaluate_timeline as evaluate
 import lock
 import script
 from report import measures, representations, topics, trainings
-from report.representations import Passages
+from report.representations import Passages, Wanted
 
 
 def unit(degrees):
@@ -93,10 +93,11 @@ def test_average_precision_is_sklearns_under_every_draw():
     dice = np.random.default_rng(2)
     scores, labels = dice.integers(0, 30, 200) / 30, dice.integers(0, 2, 200)  # many ties
     weights = dice.integers(0, 3, (70, 200))
-    found = measures.weighted_average_precision(scores, labels, weights)
+    found = measures.weighted_average_precision(scores, labels, weights, np.arange(200))
     for value, weight in zip(found, weights):
         assert value == pytest.approx(average_precision_score(labels, scores, sample_weight=weight))
-    assert np.isnan(measures.weighted_average_precision(scores, labels, np.zeros((1, 200), dtype=int)))[0]
+    never = np.zeros((1, 200), dtype=int)
+    assert np.isnan(measures.weighted_average_precision(scores, labels, never, np.arange(200)))[0]
 
 
 def test_a_document_that_is_not_drawn_does_not_count():
@@ -178,7 +179,7 @@ def test_same_author_nearer_counted_by_hand():
 
 def test_document_means_are_the_normalised_mean_of_their_passages():
     passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 1]), np.array([0, 1, 0]))
-    run = representations.embedding_run(3 * unit([0, 90, 30]), passages)
+    run = representations.embedding_run([3 * unit([0, 90, 30])], passages, Wanted(np.arange(3), [0, 1]))
     np.testing.assert_allclose(run.documents, unit([45, 30]), atol=1e-6)
     assert run.distance[0, 1] == pytest.approx(1 - np.cos(np.radians(15)), abs=1e-6)
 
@@ -186,8 +187,10 @@ def test_document_means_are_the_normalised_mean_of_their_passages():
 def test_the_mean_that_is_subtracted_is_of_passages_not_held_out():
     passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 1]), np.array([0, 1, 0]))
     vectors = unit([0, 90, 200])
-    np.testing.assert_allclose(representations.centered(vectors, passages, {"b"}), vectors - vectors[:2].mean(axis=0))
-    np.testing.assert_allclose(representations.centered(vectors, passages, {"a", "b"}), vectors - vectors.mean(axis=0))
+    for unseen, mean in (({"b"}, vectors[:2].mean(axis=0)), ({"a", "b"}, vectors.mean(axis=0))):
+        found = representations.mean_passage([vectors[:2], vectors[2:]], passages, unseen)
+        assert (found == mean).all()
+        np.testing.assert_allclose(next(representations.centered([vectors], found)), vectors - mean)
 
 
 def test_what_one_training_held_out_alone_is_neither_compared_on_nor_fitted_on():
@@ -199,9 +202,31 @@ def test_what_one_training_held_out_alone_is_neither_compared_on_nor_fitted_on()
         trainings.held_out_documents({"t": [{"held_out_documents": ["a"]}]}, passages)
 
 
+def test_a_run_read_by_decades_is_that_of_all_vectors_at_once_to_the_last_bit():
+    """Also where some documents are wanted only, as in a large corpus."""
+    dice = np.random.default_rng(0)
+    document = np.sort(dice.integers(0, 300, 3000))
+    paper_ids = [f"d{i}" for i in range(300)]
+    number = np.arange(3000) - np.searchsorted(document, document)
+    passages = Passages(paper_ids, np.repeat(np.arange(1900, 1930), 10), document, number)
+    vectors = dice.normal(size=(3000, 16)).astype(np.float32) + 3
+    decades = np.split(vectors, np.searchsorted(document, [100, 100, 200]))  # one of them without passages
+    mean = representations.mean_passage(decades, passages, {"d7"})
+    unit = representations.unit_rows(vectors)
+    assert (mean == unit[document != 7].mean(axis=0)).all()
+    for documents in (list(range(300)), list(range(3, 300, 7)), [5]):
+        wanted = Wanted(np.flatnonzero(np.isin(document, documents) & (number < 3)), documents)
+        run = representations.embedding_run(representations.centered(decades, mean), passages, wanted)
+        plain = representations.unit_rows(unit - mean)
+        assert (run.passages == plain[wanted.rows]).all() and run.distance.shape == 2 * (len(documents),)
+        means = representations.means_by_document(plain, document)
+        assert (run.documents == representations.unit_rows(means)[documents]).all()
+
+
 def test_topic_distances_are_jensen_shannon():
     passages = Passages(["a", "b"], np.array([1, 2]), np.array([0, 0, 1]), np.array([0, 1, 0]))
-    run = representations.topic_run(np.array([[1.0, 0], [0, 1], [1, 0]], dtype=np.float32), passages)
+    mixtures = np.array([[1.0, 0], [0, 1], [1, 0]], dtype=np.float32)
+    run = representations.topic_run(mixtures, passages, np.arange(3))
     # Means (½, ½) and (1, 0), middle (¾, ¼): ½ · (½ ln ⅔ + ½ ln 2) + ½ · ln 4/3 = 0.2157615; its root.
     assert run.distance[0, 1] == pytest.approx(0.2157615**0.5, abs=1e-6)
     assert run.passages[0] @ run.passages[2] == 1 and run.passages[0] @ run.passages[1] == 0
@@ -395,14 +420,11 @@ def test_an_unfinished_folder_is_refused(evaluated, capsys):
     assert run() == 2 and "the folder is not complete" in capsys.readouterr().err
 
 
-def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus, monkeypatch):
+def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus):
     folder, run = evaluated
-    read, read_folder = [], corpus.read_embedding_folder
-    monkeypatch.setattr(corpus, "read_embedding_folder", lambda path: read.append(path) or read_folder(path))
     third = make_tiny_encoder(folder / "third", seed=2)
     assert apply.main(["-m", str(third), "-o", str(folder / "tuned2"), *word_corpus.flags]) == 0
     assert run(f"tuned={folder / 'tuned2'}", "--training", str(folder / "training.json"), "--draws", "50") == 0
-    assert read == [str(folder / name) for name in ("base", "tuned", "tuned2")]  # each once: they are gigabytes
     found = json.loads((folder / "r/evaluation.json").read_text())
     one = found["measured"]["tuned"]["timeline_rho"]
     assert one["runs"][0] != one["runs"][1] and one["value"] == pytest.approx(sum(one["runs"]) / 2)
@@ -411,6 +433,28 @@ def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus, mo
     base = found["measured"]["base, centered"]["timeline_rho"]["value"]
     assert difference["timeline_rho"]["value"] == pytest.approx(one["value"] - base)
     assert "Means over runs with different seeds (tuned: 2" in (folder / "r/report.html").read_text()
+
+
+def test_of_a_large_corpus_documents_are_drawn_and_the_page_says_so(evaluated, word_corpus, monkeypatch):
+    """Also the topic model is fitted on drawn ones alone. Which they are hangs on the seed."""
+    folder, run = evaluated
+    monkeypatch.setattr(representations, "MOST_DOCUMENTS", 7)
+    compared, fitted, fit = [], [], topics.fit_and_infer
+    correlation = measures.timeline_correlation
+    monkeypatch.setattr(
+        measures, "timeline_correlation", lambda d, *more: compared.append(d.shape) or correlation(d, *more)
+    )
+    monkeypatch.setattr(topics, "fit_and_infer", lambda f, *more: fitted.append(len(f)) or fit(f, *more))
+    monkeypatch.setattr(topics, "MOST_FREQUENT", 0)
+    more = ["--topics", "3", "-r", str(word_corpus.chunks), "--topic-iterations", "5", "--draws", "20"]
+    found = []
+    for seed in ("0", "1", "0"):
+        assert run("--seed", seed, *more) == 0
+        found.append(script.read_json(folder / "r/evaluation.json")["measured"])
+    assert set(compared) == {(7, 7)} and fitted == [7 * 12, 7 * 12]  # seed 0's is kept
+    assert found[0] == found[2] and found[0]["base"]["timeline_rho_all"] != found[1]["base"]["timeline_rho_all"]
+    page = (folder / "r/report.html").read_text()
+    assert "use at most 7 documents of those held out and of all, drawn at random (seed 0)" in page
 
 
 def test_a_topic_model_and_another_part_stand_beside_the_embeddings(evaluated, word_corpus):

@@ -108,7 +108,7 @@ def test_models_of_other_kinds_are_tuned_and_embed(words, tmp_path, make):
     assert train(words, tmp_path / "m", tmp_path / "t") == 0
     assert script.read_json(tmp_path / "t/training.json")["counts"]["truncated_passages"] == 0
     assert embed(words, tmp_path / "t/final", tmp_path / "e") == 0
-    assert len(corpus.read_embedding_folder(tmp_path / "e")[0]) == 24
+    assert sum(len(paper_ids) for paper_ids, _, _ in corpus.each_decade(tmp_path / "e")) == 24
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from test_tune import command, pairs, weights  # noqa: F401
 import corpus
 import script
 import TuneEmbeddings as tune
-from tuning import batches, loss, split
+from encoder import load_model, set_prompt
+from tuning import batches, loss, split, tokens
 from tuning.folder import newest_whole_checkpoint
 from tuning.recipe import recipe_of
 
@@ -275,3 +276,32 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(p
     kept = newest_whole_checkpoint(folder)
     assert kept is not None and str(kept) in said and not (folder / "final").exists()
     assert all(np.isfinite(value).all() for value in weights(kept).values())
+
+
+# ---- tokens made once
+
+
+@pytest.mark.parametrize("prompt", [None, "w1 w2 "])
+def test_a_batch_made_of_tokens_kept_is_the_librarys_own(tiny_encoder, prompt):
+    model = load_model("-m", str(tiny_encoder), "cpu")
+    set_prompt(model, prompt)
+    dice = random.Random(0)
+    texts = [" ".join(f"w{dice.randrange(400)}" for _ in range(length)) for length in (3, 90, 61, 62, 63, 20, 20, 0)]
+    once = tokens.TokenizedOnce(model, texts)
+    for batch in (texts, texts[:1], texts[5:7], texts[::-1]):
+        ours, own = once(batch, prompt=prompt, task=None), model.preprocess(batch, prompt=prompt)
+        assert ours.keys() == own.keys() and list(ours) == list(own)
+        for name, value in own.items():
+            same = torch.equal(ours[name], value) if isinstance(value, torch.Tensor) else ours[name] == value
+            assert same and getattr(ours[name], "dtype", None) == getattr(value, "dtype", None)
+
+
+def test_a_training_on_tokens_kept_is_the_same_to_the_last_bit(pairs, tiny_encoder, tmp_path, monkeypatch):  # noqa: F811
+    flags = "--epochs", "2", "--recombine", "1"
+    assert tune.main(command(pairs, tiny_encoder, tmp_path / "once", *flags)) == 0
+    monkeypatch.setattr(tokens, "TokenizedOnce", lambda model, texts: model.preprocess)
+    assert tune.main(command(pairs, tiny_encoder, tmp_path / "each", *flags)) == 0
+    once, each = (script.read_json(tmp_path / name / "training.json") for name in ("once", "each"))
+    assert once["loss_curve"] == each["loss_curve"] and once["scores"] == each["scores"]
+    found = [weights(tmp_path / name / "final") for name in ("once", "each")]
+    assert all(np.array_equal(*values) for values in zip(*(part.values() for part in found)))

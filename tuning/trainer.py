@@ -24,6 +24,7 @@ from encoder import (
     own_prompt,
     pick_device,
     pick_precision,
+    reads_tokens,
     set_prompt,
     told_by,
 )
@@ -258,8 +259,11 @@ def train(trainer, run: Run, checkpoint: Path | None, stop: StopSignals) -> int:
         InputError: the loss became infinite or NaN.
     """
     from .loss import NonFiniteLoss
+    from .tokens import TokenizedOnce
 
     trainer.add_callback(follower_class()(trainer, run, stop))
+    if reads_tokens(trainer.model):
+        trainer.data_collator.preprocess_fn = TokenizedOnce(trainer.model, sorted(set().union(*trainer.keys)))
     try:
         return trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).global_step
     except NonFiniteLoss:
