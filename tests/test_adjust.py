@@ -99,7 +99,7 @@ def test_another_adjustment_of_a_finished_model_trains_nothing(tuned, tmp_path, 
     model = tmp_path / "model"
     shutil.copytree(tuned[0], model)
     flags = [*tuned[1], "-o", str(model)]
-    monkeypatch.setattr(tune, "train", None)  # training would fail
+    monkeypatch.setattr(tune.training, "train", None)  # training would fail
     before = load(model / "final").encode(["w1 w2", "w3"])
     plain = adjust.load_unadjusted(model / "final", load).encode(["w1 w2", "w3"])
     assert tune.main([*flags, "--centre", "0", "--check"]) == 0
@@ -129,7 +129,7 @@ def test_a_model_of_an_earlier_version_is_adjusted_without_training(tuned, word_
     for look_only in ([], ["--check"]):  # before a job waits in the queue
         assert apply.main([*embed, *look_only]) == 2
         assert "run TuneEmbeddings.py again with the same flags" in " ".join(capsys.readouterr().err.split())
-    monkeypatch.setattr(tune, "train", None)  # training would fail
+    monkeypatch.setattr(tune.training, "train", None)  # training would fail
     assert tune.main([*tuned[1], "-o", str(model)]) == 0 and apply.main(embed) == 0
     np.testing.assert_allclose(
         load(model / "final").encode(["w1 w2"]), load(tuned[0] / "final").encode(["w1 w2"]), atol=1e-5
@@ -150,7 +150,7 @@ def test_the_model_itself_says_how_it_is_adjusted(tuned, tmp_path, monkeypatch):
     model = tmp_path / "model"
     shutil.copytree(tuned[0], model)
     flags = [*tuned[1], "-o", str(model)]
-    monkeypatch.setattr(tune, "train", None)  # training would fail
+    monkeypatch.setattr(tune.training, "train", None)  # training would fail
     by_default = load(model / "final").encode(["w1 w2"])
     with monkeypatch.context() as killed:
         killed.setattr(tune.model_folder, "write_recipe", lambda *_: 1 / 0)

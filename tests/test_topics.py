@@ -30,8 +30,12 @@ def fit(made, *flags):
 
 def test_mixtures_are_an_embedding_folder_by_which_precocity_is_measured(two_kinds, tmp_path, caplog):
     status, out = fit(two_kinds)
-    ids, numbers, vectors = corpus.read_embedding_folder(str(out))
-    assert status == 0 and ids == [f"t{i:02d}" for i in range(50) for _ in range(2)] and numbers.tolist() == [0, 1] * 50
+    ids, numbers, vectors = (np.concatenate(parts) for parts in zip(*corpus.each_decade(out)))
+    assert (
+        status == 0
+        and ids.tolist() == [f"t{i:02d}" for i in range(50) for _ in range(2)]
+        and numbers.tolist() == [0, 1] * 50
+    )
     assert vectors.shape == (100, 2) and (vectors > 0).all() and vectors.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert abs(np.corrcoef(vectors[:, 0], np.arange(100))[0, 1]) > 0.9  # one kind gives way to the other
     assert corpus.read_manifest(out)["dimensions"] == 2 and len(corpus.read_records(out)) == 5
@@ -50,14 +54,15 @@ def test_what_was_held_out_is_not_fitted_on_and_nothing_is_fitted_twice(two_kind
     status, out = fit(two_kinds, "--training", training)
     ((seen, wanted, _, seed),) = fitted
     assert status == 0 and len(seen) == 50 and len(wanted) == 100 and seed == 0
-    before = corpus.read_embedding_folder(str(out))[2]
+    before = [vectors for _, _, vectors in corpus.each_decade(out)]
     assert fit(two_kinds, "--training", training)[0] == 0 and len(fitted) == 1 and "there already" in caplog.text
     script.write_json(training, {"held_out_documents": held[1:]})
     assert fit(two_kinds, "--training", training)[0] == 0 and len(fitted[1][0]) == 52
     assert fit(two_kinds, "--training", training, "--seed", 1)[0] == 0 and len(fitted) == 3
     script.write_json(training, {"held_out_documents": held})
     assert fit(two_kinds, "--training", training)[0] == 0
-    assert (corpus.read_embedding_folder(str(out))[2] == before).all()
+    again = [vectors for _, _, vectors in corpus.each_decade(out)]
+    assert all((one == other).all() for one, other in zip(again, before, strict=True))
 
 
 @pytest.mark.parametrize(

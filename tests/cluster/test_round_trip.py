@@ -264,5 +264,5 @@ def test_settings_that_cannot_be_are_named(user):
     user.make("logs", "TRAIN=nopara", fails="the project is not there yet; run make sync-delta first")
     user.make("sync-delta")
     user.make("logs", fails="no log of nopara yet")
-    user.make("wait", fails="no job of nopara was submitted by make")
+    user.make("wait", fails="no job of nopara is known")
     user.make("pull-embeddings", fails="holds no decade yet")
