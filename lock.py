@@ -74,9 +74,9 @@ def ending_in_order():
 def holding(path: Path):
     """Hold one lock. InputError if another run holds it or may do so."""
     holder = this_run()
-    while not create_lock(path, holder):
-        clear_lock(path)
-    try:
+    try:  # around the creation, too: a signal may come right after it
+        while not create_lock(path, holder):
+            clear_lock(path)
         yield
     finally:
         if read_lock(path) == holder:
