@@ -204,7 +204,8 @@ def run(args, stop: StopSignals) -> None:
     recipe = dataclasses.replace(recipe, split_sha256=split.digest())
     log.info("pairs: %(training_pairs)d to train on", split.counts())
     log.info("pairs: %(held_out_pairs)d of %(held_out_documents)d documents held out", split.counts())
-    with contextlib.nullcontext() if args.check else lock.alone_in(args.outputdir):
+    alone = contextlib.nullcontext() if args.check else lock.alone_in(args.outputdir)
+    with alone, script.naming_full_disk(args.outputdir):
         bring_up_to_date(args, recipe, split, stop)
 
 

@@ -121,6 +121,25 @@ def name_file(error: OSError, path: str | Path) -> None:
         error.filename, error.strerror = str(path), os.strerror(error.errno)
 
 
+@contextlib.contextmanager
+def naming_full_disk(folder: str | Path):
+    """Turn what safetensors and PyTorch say of a disk that takes no more into a system error that names the folder.
+
+    They raise errors of their own: "I/O error: … (os error 28)" and "[enforce fail …] unexpected pos 576 vs 534".
+    """
+    try:
+        yield
+    except OSError as error:
+        name_file(error, error.filename or folder)
+        raise
+    except Exception as error:
+        told = re.search(r"\(os error (\d+)\)|unexpected pos \d+", str(error))
+        number = int(told[1] or errno.ENOSPC) if told else 0
+        if number not in REMEDIES:
+            raise
+        raise OSError(number, os.strerror(number), str(folder)) from error
+
+
 def is_main_process() -> bool:
     """Tell whether this is the only process or, under torchrun, the one that writes and reports."""
     return os.environ.get("RANK", "0") == "0"

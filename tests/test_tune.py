@@ -444,3 +444,30 @@ def test_a_model_that_cannot_be_used_is_one_sentence(pairs, tiny_encoder, tmp_pa
     assert tune.main([*command(pairs, tiny_encoder, tmp_path / "model"), *flags]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert complaint in last
+
+
+SMALL = """import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+import TuneEmbeddings as tune
+from tuning import trainer
+train = trainer.train
+def limited(*words):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+    return train(*words)
+trainer.train = limited
+sys.exit(tune.main(sys.argv[2:]))"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("most", "told"),
+    [(100_000, "File too large; choose a disk"), (200_000, "No space left on device; make room there")],
+    ids=["weights of 145 kB", "optimizer of 305 kB"],
+)
+def test_a_disk_that_takes_no_checkpoint_is_one_sentence(pairs, tiny_encoder, tmp_path, most, told):
+    """The weights are written by safetensors, the optimizer's state by PyTorch, which does not say why it failed."""
+    folder = tmp_path / "model"
+    words = [sys.executable, "-c", SMALL, str(most), *command(pairs, tiny_encoder, folder)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"{folder}: {told}" in done.stderr
