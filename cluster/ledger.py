@@ -126,8 +126,9 @@ def read_ledger(text: str, queue: dict[str, Task] | None = None) -> list[Job]:
 
 
 def read_queue(text: str) -> dict[str, Task]:
-    lines = [line.strip().split("|", 2) for line in text.splitlines()]
-    return {cells[0]: Task(*cells[1:]) for cells in lines if len(cells) == 3 and re.fullmatch("[0-9_]+", cells[0])}
+    """Read squeue's lines; a site's wrapper of squeue may put blanks where | is asked for."""
+    lines = [re.fullmatch(r"([0-9_]+)[| ]+([A-Z_]+)[| ]*(.*)", line.strip()) for line in text.splitlines()]
+    return {found[1]: Task(found[2], found[3]) for found in lines if found}
 
 
 def read_accounts(text: str) -> dict[str, str]:

@@ -124,3 +124,8 @@ def test_how_embeddings_ended_that_are_older_than_the_training_says_nothing():
     other = line(7, time=old) + line(8, "train", time=new, model="para20")
     assert shown(other, failed + done, accounts) == [("apply", "7", "CANCELLED")]
     assert len(shown(other, failed + done, accounts, model="")) == 2
+
+
+@pytest.mark.parametrize("line", ["7|RUNNING|0:12 of 1:00, None", "  7 RUNNING  0:12 of 1:00, None", "7 RUNNING"])
+def test_a_job_is_seen_whichever_way_squeue_parts_its_columns(line):
+    assert ledger.read_queue(f"JOBID STATE\n{line}\n\n")["7"].state == "RUNNING"
