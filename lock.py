@@ -73,7 +73,7 @@ def ending_in_order():
 @contextlib.contextmanager
 def holding(path: Path):
     """Hold one lock. InputError if another run holds it or may do so."""
-    holder = this_run()
+    holder = this_run() | {"lock": os.urandom(8).hex()}  # told from other locks of this very process
     try:  # around the creation, too: a signal may come right after it
         while not create_lock(path, holder):
             clear_lock(path)
