@@ -186,7 +186,7 @@ test: $(VENV)/.installed-dev ## Run all tests.
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 
 test-fast: $(VENV)/.installed-dev ## Run the tests that take seconds.
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
 
 test-cluster: $(VENV)/.installed-dev ## Run the tests against a real Slurm and sshd (Debian, as root); fail without.
 	CLUSTER_TESTS=insist $(VENV)/bin/python -m pytest tests/cluster

@@ -238,6 +238,7 @@ class Encoder:
             model[0].register_forward_pre_hook(self.count_cut)
         else:
             compute_in(model[0], precision)
+            self.told = told_to_layers(model)
         self.model, self.computed = model.eval(), f"{precision} on {device}"
         self.batch_tokens = BATCH_TOKENS["cpu" if device == "cpu" else "gpu"]
         log.info("%s on %s in %s, %s tokens at most", asked.model, device, precision, most_tokens(model))
@@ -294,12 +295,6 @@ class Encoder:
             tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
         return self.told | {name: tensor.to(self.model.device, non_blocking=True) for name, tensor in tensors.items()}
 
-    @functools.cached_property
-    def told(self) -> dict:
-        """What the library tells its layers beside tensors: that these are texts, how long their prompt is."""
-        features = self.model.preprocess(["a"], prompt=own_prompt(self.model))
-        return {name: value for name, value in features.items() if not hasattr(value, "shape")}
-
     def encode_plainly(self, texts: list[str], progress) -> np.ndarray:
         """Return the texts' embeddings by the library's own encode(), for models that read other than tokens."""
         import numpy as np
@@ -329,6 +324,15 @@ def progress_bar(total: int):
 
     interval = 1 if sys.stderr.isatty() else 60
     return tqdm(desc="embedded", total=total, unit=" passages", mininterval=interval)
+
+
+def told_to_layers(model) -> dict:
+    """Return what the library tells its layers beside tensors: that these are texts, how long their prompt is.
+
+    It sets up the tokenizer on the way, so it must not run beside the thread that tokenizes.
+    """
+    features = model.preprocess(["a"], prompt=own_prompt(model))
+    return {name: value for name, value in features.items() if not hasattr(value, "shape")}
 
 
 def reads_tokens(model) -> bool:

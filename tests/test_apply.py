@@ -285,6 +285,7 @@ def test_a_damaged_file_is_made_again_and_another_format_replaces_the_first(run)
     assert [path.name for path in folder.glob("1900.*")] == ["1900.tsv"]
 
 
+@pytest.mark.slow
 def test_tasks_for_single_decades_share_a_folder_and_its_manifest(run):
     for year in range(1900, 1960, 10):
         status, folder = run("-s", str(year), "-e", str(year + 10))
@@ -305,6 +306,7 @@ def test_an_array_of_single_decades_is_whole_with_its_last_task(run, word_corpus
     assert files(folder) == before and (folder / "manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_no_task_of_an_array_calls_a_folder_whole_that_is_not(run, word_corpus, monkeypatch):
     years = range(1900, 1960, 10)
     for year in years:

@@ -100,6 +100,7 @@ def test_z_and_the_second_measure_are_taken_among_the_documents_of_the_window():
 
 
 @pytest.mark.parametrize("by_block", [True, False])
+@pytest.mark.slow
 def test_p_values_are_uniform_where_nothing_changes_and_only_in_blocks_where_authors_write_for_years(by_block):
     """Five passages each; every author's years are alike to a document, and so are every document's to all authors."""
     dice, documents = np.random.default_rng(5), 400
@@ -149,6 +150,7 @@ def dated_corpus(folder, turn, dice):
     return made.write()
 
 
+@pytest.mark.slow
 def test_a_corpus_without_change_has_uniform_p_values_and_the_spread_expected(tmp_path):
     made = dated_corpus(tmp_path, 0, np.random.default_rng(6))
     assert made.run("-s", 1870, "-e", 1930) == 0
@@ -162,6 +164,7 @@ def test_a_corpus_without_change_has_uniform_p_values_and_the_spread_expected(tm
     assert kind["spread"] == pytest.approx(kind["expected_spread"], rel=0.15)
 
 
+@pytest.mark.slow
 def test_an_early_bird_is_found_and_everything_in_the_table_is_what_literal_loops_give(tmp_path):
     made = dated_corpus(tmp_path, 0.03, np.random.default_rng(7))
     assert made.run("-s", 1880, "-e", 1920, "--z-window", 3) == 0
@@ -180,6 +183,7 @@ def test_an_early_bird_is_found_and_everything_in_the_table_is_what_literal_loop
         )
 
 
+@pytest.mark.slow
 def test_the_manifest_tells_reliability_and_spread(tmp_path):
     import pandas as pd
 

@@ -106,6 +106,7 @@ def test_a_check_measures_and_writes_nothing(dense, caplog, capsys):  # noqa: F8
     assert "nowhere.tsv" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_measuring_needs_no_more_than_its_requirements(dense):  # noqa: F811
     """The environment of make precocity-cluster has these packages and no others, not even PyTorch."""
     named = re.findall("^([a-z]+)>=", (ROOT / "requirements-precocity.txt").read_text(), re.MULTILINE)

@@ -427,6 +427,7 @@ def test_an_embedding_job_that_is_stopped_says_that_its_decade_starts_from_nothi
 # ---------------------------------------------------------------- the lock
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_lost_connection_expires_while_another_waits(folder, monkeypatch):
     monkeypatch.setattr(jobs, "PAUSE", 0.2)
     lock = Path(jobs.LOCK)

@@ -202,6 +202,7 @@ def far(tmp_path):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.slow
 def test_words_reach_the_far_end_whatever_the_login_shell(far, shell):
     place = far(shell)
     assert place.run(["printf", "%s", ODD]).text == ODD
@@ -225,6 +226,7 @@ def test_what_login_shells_read_differently_is_not_in_a_command():
 
 
 @pytest.mark.parametrize("noise", ["echo Welcome", "printf '{'", "echo; echo 12 0; echo '[]'", "printf '\\036x 0\\n'"])
+@pytest.mark.slow
 def test_what_start_up_files_print_is_in_no_answer(far, tmp_path, monkeypatch, noise):
     place = far(noise=noise)
     assert place.run(["echo", "{}"]).text == "{}\n"

@@ -263,6 +263,7 @@ text_cells = st.text(min_size=1).map(lambda t: t.replace("\0", "").replace("\r",
 
 
 @given(st.lists(st.tuples(text_cells, text_cells), min_size=1, max_size=5))
+@pytest.mark.slow
 def test_pairs_come_back_exactly_through_pandas_and_our_reader(tmp_path_factory, texts):
     path = tmp_path_factory.getbasetemp() / "pairs.tsv"  # one file for all examples: new folders are slow
     rows = [dict(zip(corpus.PAIR_COLUMNS, ("007", 1900, a, b, "successive"))) for a, b in texts]

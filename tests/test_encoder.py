@@ -65,6 +65,14 @@ def test_float16_is_stored_on_request(tiny_encoder, monkeypatch):
     assert found.dtype == np.float16 and abs(found - plain(tiny_encoder, texts_of())).max() < 1e-3
 
 
+def test_only_the_thread_that_tokenizes_sets_up_the_tokenizer(tiny_encoder, monkeypatch):
+    """The library's preprocess() changes where texts are cut, and would do so for texts under way."""
+    made = Encoder(EncoderSettings(str(tiny_encoder), "cpu", "fp32", None, None, "float32"))
+    made.load()
+    monkeypatch.setattr(made.model, "preprocess", None)
+    np.testing.assert_allclose(made.encode(texts_of(), Done()), plain(tiny_encoder, texts_of()), atol=1e-6)
+
+
 def test_passages_are_cut_where_it_is_asked_for(tiny_encoder, monkeypatch):
     texts = texts_of()
     found, made, _ = encoded(tiny_encoder, texts, monkeypatch, max_seq_length=20)
@@ -73,6 +81,7 @@ def test_passages_are_cut_where_it_is_asked_for(tiny_encoder, monkeypatch):
 
 
 @pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.slow
 def test_a_prompt_is_put_before_and_pooled_as_the_model_says(tiny_encoder, tmp_path, monkeypatch, pooled):
     model = encoder.load_model("-m", str(tiny_encoder), "cpu")
     encoder.set_prompt(model, "w1 w2 ")

@@ -309,6 +309,7 @@ def evaluated(word_corpus, embedded, tmp_path):
     return tmp_path, run
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated):
     folder, run = evaluated
     assert run("--title", "My <corpus>", "--note", "Weak & small.", "--draws", "200") == 0
@@ -368,6 +369,7 @@ def test_folders_of_different_passages_are_refused(evaluated, word_corpus, tiny_
     assert run() == 2 and "don't hold the same passages" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_base_embedded_from_other_texts_is_refused(evaluated, word_corpus, tiny_encoder, capsys):
     folder, run = evaluated
     chunk = word_corpus.chunks / "doc05.txt"
@@ -383,6 +385,7 @@ def test_a_base_embedded_from_other_texts_is_refused(evaluated, word_corpus, tin
     assert run("--draws", "2") == 0
 
 
+@pytest.mark.slow
 def test_the_training_of_another_model_is_refused(evaluated, capsys):
     folder, run = evaluated
     training = script.read_json(folder / "training.json")
@@ -420,6 +423,7 @@ def test_an_unfinished_folder_is_refused(evaluated, capsys):
     assert run() == 2 and "the folder is not complete" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus):
     folder, run = evaluated
     third = make_tiny_encoder(folder / "third", seed=2)
@@ -435,6 +439,7 @@ def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus):
     assert "Means over runs with different seeds (tuned: 2" in (folder / "r/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_of_a_large_corpus_documents_are_drawn_and_the_page_says_so(evaluated, word_corpus, monkeypatch):
     """Also the topic model is fitted on drawn ones alone. Which they are hangs on the seed."""
     folder, run = evaluated
@@ -457,6 +462,7 @@ def test_of_a_large_corpus_documents_are_drawn_and_the_page_says_so(evaluated, w
     assert "use at most 7 documents of those held out and of all, drawn at random (seed 0)" in page
 
 
+@pytest.mark.slow
 def test_a_topic_model_and_another_part_stand_beside_the_embeddings(evaluated, word_corpus):
     folder, run = evaluated
     (folder / "part.html").write_text("<h2>Another part</h2>")

@@ -110,6 +110,7 @@ def test_limit_asks_for_so_many_and_says_that_work_is_left(table, server, capsys
     assert run(table, server)[0] == 0 and len(server.requests) == FLAGGED
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(table, server):
     server.reply = lambda request: (time.sleep(0.05), shorten(request))[1]
     output = table.parent / "paraphrased.tsv"
@@ -241,12 +242,14 @@ def test_faults_of_every_call_stop_the_run_and_keep_what_there_is(
     assert run(table, server)[0] == 0 and len(server.requests) == asked + FLAGGED - 5
 
 
+@pytest.mark.slow
 def test_no_server_is_one_sentence(table, capsys, monkeypatch):
     monkeypatch.setattr(asking, "RETRIES", 0)
     assert run(table, "http://127.0.0.1:9/v1") == (2, None)
     assert "no server answers at http://127.0.0.1:9/v1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_asked_again_and_a_row_it_refuses_fails_alone(table, server, capsys):
     busy = iter([(503, refusal("busy")), (429, refusal("slow down", code="rate_limit_exceeded"))])
     lock = threading.Lock()
@@ -440,6 +443,7 @@ def test_the_end_of_a_model_is_announced(table, server, caplog):
 
 
 @pytest.mark.parametrize("listing", [(500, "no"), (403, "no"), (404, "<html>"), (200, "<html>"), (200, "{}")])
+@pytest.mark.slow
 def test_a_server_without_a_list_of_models_serves_as_well(table, server, listing):
     from openai_server import Answer
 
@@ -490,6 +494,7 @@ def test_prompts_of_ones_own(table, server, tmp_path, capsys):
 # ---- what one sees
 
 
+@pytest.mark.slow
 def test_a_line_of_progress_and_a_summary(table, server, caplog, monkeypatch):
     monkeypatch.setattr(progress, "LINE_EVERY", 0.05)
     bad = iter(["Sure, here.", SAME := "- a list.\n- of two."])

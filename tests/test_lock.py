@@ -71,6 +71,7 @@ def lock_of(folder, **facts):
     (folder / ".lock").write_text(json.dumps(holder | facts))
 
 
+@pytest.mark.slow
 def test_a_lock_of_another_host_is_left_and_named_with_what_to_do(tmp_path):
     lock_of(tmp_path, job="42")
     before = (tmp_path / ".lock").read_bytes()
@@ -111,6 +112,7 @@ def test_a_termination_gives_the_folder_back(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_of_many_that_find_a_stale_lock_one_takes_over(tmp_path):
     code = (
         "import lock, sys, time\ntime.sleep(max(0, float(sys.argv[2]) - time.time()))\n"

@@ -102,6 +102,7 @@ def embed(words, model, output, *flags):
 
 
 @pytest.mark.parametrize("make", [neox, word_vectors])
+@pytest.mark.slow
 def test_models_of_other_kinds_are_tuned_and_embed(words, tmp_path, make):
     make(tmp_path / "m")
     assert train(words, tmp_path / "m", tmp_path / "t", "--check") == 0 and not (tmp_path / "t").exists()
@@ -182,6 +183,7 @@ def with_code(tmp_path, tiny_encoder, monkeypatch):
     return model
 
 
+@pytest.mark.slow
 def test_code_that_a_model_brings_runs_only_with_the_flag_and_the_record_names_it(words, with_code, tmp_path, capsys):
     assert train(words, with_code, tmp_path / "t", "--check") == 2
     assert embed(words, with_code, tmp_path / "e") == 2

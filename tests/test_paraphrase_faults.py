@@ -44,6 +44,7 @@ def once(fault):
 
 
 @pytest.mark.parametrize("name", sorted(PASSING.keys() - {"hang"}))
+@pytest.mark.slow
 def test_a_passing_fault_costs_a_row_nothing(table, server, name):  # noqa: F811
     server.reply = once(PASSING[name])
     status, rows = run(table, server)
@@ -51,6 +52,7 @@ def test_a_passing_fault_costs_a_row_nothing(table, server, name):  # noqa: F811
     assert len(server.requests) >= FLAGGED + 1 + ("rate" not in name) * (FLAGGED - 1)
 
 
+@pytest.mark.slow
 def test_a_reply_that_never_comes_is_given_up_and_asked_for_again(table, server):  # noqa: F811
     server.reply = once(PASSING["hang"])
     status, rows = run(table, server, "--timeout", "0.5", "--concurrency", "20")
@@ -100,6 +102,7 @@ def test_a_refused_row_fails_alone(table, server, name, capsys):  # noqa: F811
     assert script.read_json(table.parent / "paraphrased.tsv.json")["counts"]["kept_without_paraphrase"] == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_for_a_while_is_waited_for(table, server):  # noqa: F811
     server.reply = lambda request: (time.sleep(0.05), shorten(request))[1]
     output, url = table.parent / "paraphrased.tsv", server.url
@@ -132,6 +135,7 @@ def test_a_model_that_brings_no_text_stops_the_run(table, server, capsys):  # no
 
 @pytest.mark.parametrize("name", ["busy", "reset", "half JSON"])
 @pytest.mark.parametrize("concurrency", ["1", "16"])
+@pytest.mark.slow
 def test_a_row_that_always_fails_holds_up_no_other_and_can_be_done_without(table, server, name, concurrency):  # noqa: F811
     server.reply = lambda request: (PASSING[name] if "passage 1 " in source(request) else shorten)(request)
     for times in (1, 2, 3):
@@ -160,6 +164,7 @@ def test_a_row_that_is_forbidden_fails_alone_once_the_key_has_served(table, serv
     assert sum(entry["verdict"] == "accepted" for entry in journal_of(table)) == FLAGGED - 2
 
 
+@pytest.mark.slow
 def test_a_reply_that_trickles_in_is_cut_off_in_time(table, server, monkeypatch):  # noqa: F811
     monkeypatch.setattr(asking, "RETRIES", 1)
 
@@ -174,6 +179,7 @@ def test_a_reply_that_trickles_in_is_cut_off_in_time(table, server, monkeypatch)
     assert time.time() - started < 2  # whole, a reply would take 7 seconds
 
 
+@pytest.mark.slow
 def test_a_long_wait_is_kept_to_and_a_very_long_one_stops_the_run(table, server, capsys):  # noqa: F811
     server.reply = once(lambda request: Answer(429, refusal("later"), (("Retry-After", "1"),)))
     started = time.time()
@@ -228,6 +234,7 @@ def test_a_limit_that_is_reset_in_a_thousand_years_closes_the_gate_for_an_hour_a
     assert gate.closed_until - time.monotonic() <= 3600
 
 
+@pytest.mark.slow
 def test_limits_told_in_headers_are_kept_to(tmp_path, server):
     """40 calls a second are allowed; 64 at a time would be refused hundreds of times if the headers were not read."""
     path = many_rows(tmp_path / "pairs.tsv", 120)
@@ -253,6 +260,7 @@ def test_a_refused_parameter_is_remembered(table, server):  # noqa: F811
     assert status == 0 and len(server.requests) == 7 + FLAGGED - 5 and {row["temperature"] for row in rows} == {""}
 
 
+@pytest.mark.slow
 def test_ctrl_c_waits_for_the_replies_that_are_paid_for(table, server):  # noqa: F811
     server.reply = lambda request: (time.sleep(0.5), shorten(request))[1]
     output = table.parent / "paraphrased.tsv"
@@ -270,6 +278,7 @@ def test_ctrl_c_waits_for_the_replies_that_are_paid_for(table, server):  # noqa:
         assert "run the same command again" in errors and "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_every_reply(tmp_path, server):
     """On a small real file system: the reserve takes the replies under way, nothing is torn, the next run goes on."""
     if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "x", tmp_path]).returncode:
@@ -444,6 +453,7 @@ def test_a_key_that_would_travel_unencrypted_is_warned_of(monkeypatch, caplog, a
     assert ("unencrypted; use https, or an SSH tunnel" in caplog.text) == warned
 
 
+@pytest.mark.slow
 def test_the_warning_comes_once_a_run(table, server, monkeypatch, caplog):  # noqa: F811
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
     assert run(table, server.url.replace("127.0.0.1", "0.0.0.0"))[0] == 0

@@ -108,6 +108,7 @@ def test_a_proxy_that_cannot_be_used_is_one_sentence(table, monkeypatch, capsys,
     assert ("install the package socksio" in line) == proxy.startswith("socks")
 
 
+@pytest.mark.slow
 def test_a_proxy_that_does_not_answer_is_named(table, monkeypatch, capsys):  # noqa: F811
     monkeypatch.setattr(asking, "RETRIES", 0)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -267,6 +268,7 @@ def test_a_wait_says_for_what_and_until_when_once(caplog):
     assert closed.closed_until - time.monotonic() <= 3600 and len(caplog.messages) == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_every_call_from_the_beginning_is_given_up(table, server, capsys, monkeypatch):  # noqa: F811
     monkeypatch.setattr(asking, "UNPROVEN_WAIT", 0.2)
     server.reply = lambda request: (429, refusal("slow down"))
@@ -280,6 +282,7 @@ def test_a_server_that_refuses_every_call_from_the_beginning_is_given_up(table, 
 # ---- when a run gives up
 
 
+@pytest.mark.slow
 def test_a_run_whose_replies_all_fail_alike_stops_early(tmp_path, server, capsys):
     path = many_rows(tmp_path / "pairs.tsv", 200)
     server.reply = lambda request: shorten(request).rstrip(".")
@@ -300,6 +303,7 @@ def test_a_number_in_a_verdict_makes_it_no_other_cause(tmp_path, server, capsys)
     assert "sentences); read some in" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_few_rows_or_several_causes_stop_nothing(tmp_path, server):
     path = many_rows(tmp_path / "pairs.tsv", 60)
     faults, lock = iter(range(10**6)), threading.Lock()

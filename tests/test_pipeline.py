@@ -264,6 +264,7 @@ def test_work_done_by_hand_or_elsewhere_is_taken_as_it_is(after, make, tiny_enco
     assert after("TUNE_FLAGS += --overwrite")[:2] == [tune, apply]
 
 
+@pytest.mark.slow
 def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
     server.reply = lambda request: (time.sleep(0.1), shorten(request))[1]
     make("pairs")
@@ -285,6 +286,7 @@ def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
     assert len(server.requests) == flagged - kept
 
 
+@pytest.mark.slow
 def test_every_change_of_the_corpus_is_noticed_whatever_its_time_and_nothing_else_is(make, word_corpus, tmp_path):
     """What make pairs reads: names, sizes, and times of chunk files, behind links too; columns of the metadata."""
     metadata, chunks = word_corpus.metadata, word_corpus.chunks
@@ -334,6 +336,7 @@ def test_a_stamp_is_first_as_old_as_what_it_names_then_as_new_as_the_change_and_
     assert age("SEED = 0") == stamp.LONG_AGO / 1e9
 
 
+@pytest.mark.slow
 def test_pairs_without_paraphrase_match_the_set_that_is_named_not_the_newest(make):
     make("pairs", "TRAIN=para10", "PARAPHRASE_SET=para10")
     make("pairs", "pairs-no-paraphrase")
@@ -372,6 +375,7 @@ def test_nothing_is_paraphrased_for_the_model_without(make, server):
     assert "nothing to paraphrase" in make("paraphrase", "TRAIN=nopara").stdout and server.requests == []
 
 
+@pytest.mark.slow
 def test_a_failing_stage_fails_make_and_leaves_no_target(make, server):
     server.reply = lambda request: "Sure, here it is."
     result = make("paraphrase", check=False)
@@ -379,6 +383,7 @@ def test_a_failing_stage_fails_make_and_leaves_no_target(make, server):
     assert not (make.output / "paraphrased/para20.tsv").exists()
 
 
+@pytest.mark.slow
 def test_a_changed_settings_file_makes_the_pairs_anew(make):
     make("pairs")
     assert "select_training" not in make("pairs").stdout
@@ -437,6 +442,7 @@ def test_help_lists_the_targets_and_settings_shows_what_is_in_force(make):
     assert len(example) > 20 and set(example) <= set(re.findall("^([A-Z0-9_]+) =", shown, re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_what_paraphrasing_costs_and_looks_like_can_be_seen_first(make, server):
     flags = f"PARAPHRASE_FLAGS=--base-url {server.url} --model tiny --price 1/2"
     told = make("paraphrase-estimate", flags).stdout

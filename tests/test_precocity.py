@@ -135,6 +135,7 @@ def corpora(draw):
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(corpora(), st.booleans(), st.sampled_from([arithmetic.PART_BYTES, 400]))
+@pytest.mark.slow
 def test_equal_to_the_definition_on_random_corpora(drawn, drop_identical, part_bytes):
     documents, passages, train, articles, quotes = drawn
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -165,6 +166,7 @@ def test_equal_to_the_definition_on_random_corpora(drawn, drop_identical, part_b
 
 @pytest.mark.parametrize("drop_identical", [False, True])
 @pytest.mark.parametrize("part_bytes", [arithmetic.PART_BYTES, 400])
+@pytest.mark.slow
 def test_divergences_of_mixtures_are_equal_to_the_definition(tmp_path, monkeypatch, drop_identical, part_bytes):
     """Sparse mixtures of few topics: some have zeros, some are the same in two years, or nearly so."""
     monkeypatch.setattr(arithmetic, "PART_BYTES", part_bytes)
@@ -653,6 +655,7 @@ def test_quotations_are_sought_again_when_a_text_changed_and_not_for_other_embed
     assert dense.run(*flags) == 0 and found.read_text() == ""
 
 
+@pytest.mark.slow
 def test_quotations_are_sought_in_the_texts_that_were_embedded_and_in_no_others(
     word_corpus, tiny_encoder, tmp_path, capsys
 ):

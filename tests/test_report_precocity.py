@@ -72,6 +72,7 @@ def measured(tmp_path):
     return Measured(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_section_has_every_picture_and_reads_them(measured):
     assert measured.run() == 0
     section = (measured.out / "section.html").read_text()
@@ -90,6 +91,7 @@ def test_the_section_has_every_picture_and_reads_them(measured):
 
 
 @pytest.mark.parametrize("prefix", ["para10-", "run2", "-5s_docs.tsv"])
+@pytest.mark.slow
 def test_passages_are_found_by_whatever_prefix_the_manifest_tells(measured, capsys, prefix):
     table = measured.folder / f"{prefix}1900s_docs.tsv"
     (measured.folder / "1900s_docs.tsv").rename(table)
@@ -106,6 +108,7 @@ def test_passages_are_found_by_whatever_prefix_the_manifest_tells(measured, caps
     assert measured.run(table=table) == 2 and "no manifest tells of" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_table_that_is_being_made_in_the_same_folder_is_not_shown(measured, capsys):
     measured.out = measured.folder
     with lock.alone_in(measured.folder, 1905):
@@ -113,6 +116,7 @@ def test_a_table_that_is_being_made_in_the_same_folder_is_not_shown(measured, ca
     assert measured.run() == 0
 
 
+@pytest.mark.slow
 def test_the_most_and_the_least_of_each_decade(measured):
     assert measured.run(table=measured.folder / "1900s_docs.tsv") == 0
     header, *lines = (measured.out / "precocity_most_least.tsv").read_text().splitlines()
@@ -137,6 +141,7 @@ def test_a_decade_of_one_document_is_listed_too():
     assert parts.table(precocity_page.decades_table(listed)).count("<tr>") == 3
 
 
+@pytest.mark.slow
 def test_the_regression_finds_what_explains_the_covariate(measured):
     assert measured.run("--covariate", "citations") == 0
     for fit in script.read_json(measured.out / "precocity_report.json")["regressions"]["citations"]:
@@ -212,6 +217,7 @@ def test_a_corpus_too_thin_for_any_value_is_said_and_no_error(measured, caplog):
     assert "40 documents have no value" in (measured.out / "section.html").read_text()
 
 
+@pytest.mark.slow
 def test_other_representations_stand_beside_this_one(measured, tmp_path):
     from scipy.stats import rankdata, spearmanr
 
@@ -235,6 +241,7 @@ def test_other_representations_stand_beside_this_one(measured, tmp_path):
     assert measured.run("--beside", "topics") == 2
 
 
+@pytest.mark.slow
 def test_tables_of_other_documents_are_not_compared(measured, tmp_path, caplog):
     other = Measured(tmp_path / "other")
     table = other.folder / "1900s_docs.tsv"
@@ -251,6 +258,7 @@ def test_one_document_twice_is_refused(measured, capsys):
     assert "'00' is in two of the tables" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_list_of_documents_is_safe_to_open_in_a_spreadsheet(measured):
     most = max((name for name in measured.precocity if name != "39"), key=measured.precocity.get)
     measured.metadata.write_text(measured.metadata.read_text().replace(f"The <{most}> of", "=HYPERLINK of"))

@@ -24,6 +24,7 @@ def passages_of(word_corpus) -> dict[str, list[str]]:
     return {document.paper_id: chunks.passages(document) for document in documents}
 
 
+@pytest.mark.slow
 def test_each_decade_shows_what_a_slow_search_finds(embedded, word_corpus, tiny_encoder, capsys, monkeypatch):
     from sentence_transformers import SentenceTransformer
 

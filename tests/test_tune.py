@@ -138,6 +138,7 @@ def test_no_passage_of_the_corpus_is_in_the_models_folder(trained):
         assert not any(start in data for start in starts), path
 
 
+@pytest.mark.slow
 def test_training_on_short_cuts_leaves_the_models_own_length(pairs, tiny_encoder, tmp_path):
     flags = command(pairs, tiny_encoder, tmp_path / "model", "--max-seq-length", "16", "--limit", "40")
     assert tune.main(flags) == 0
@@ -162,6 +163,7 @@ def test_other_settings_in_the_same_folder_are_refused(trained, tiny_encoder, ca
     assert (folder / "training.json").exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_with_the_same_base_model_and_the_same_documents_held_out(
     pairs, tiny_encoder, tmp_path, capsys
 ):
@@ -208,6 +210,7 @@ def test_make_keeps_a_finished_model_of_other_settings_and_names_them(trained, t
     assert tune.main([*flags, "-d", str(other)]) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_same(trained, tiny_encoder, tmp_path):
     whole, table = trained
     folder = tmp_path / "model"
@@ -260,6 +263,7 @@ class Planted:
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.slow
 def test_a_checkpoint_can_run_no_code(trained, tiny_encoder, tmp_path, name):
     """The library reads a checkpoint's pickles as weights alone; ours writes no others."""
     shutil.copytree(trained[0], tmp_path / "model")
@@ -275,6 +279,7 @@ def test_a_checkpoint_can_run_no_code(trained, tiny_encoder, tmp_path, name):
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_signal_ends_the_step_writes_a_checkpoint_and_resuming_ends_the_same(trained, tiny_encoder, tmp_path, number):
     whole, table = trained
     folder, flags = tmp_path / "model", command(table, tiny_encoder, tmp_path / "model", "--epochs", "6")
@@ -289,6 +294,7 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_resuming_ends_the_same(t
     assert_same_weights(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_warning_that_comes_when_all_is_done_fails_nothing(trained, tiny_encoder, tmp_path):
     _, table = trained
     flags = command(table, tiny_encoder, tmp_path / "model", "--epochs", "1")
@@ -353,6 +359,7 @@ def test_a_batch_that_the_gpus_cannot_share_is_refused():
             trainer.check_batch(size, pairs_there, 4)
 
 
+@pytest.mark.slow
 def test_two_trainings_in_one_folder_are_refused_and_the_first_goes_on(trained, tiny_encoder, tmp_path, capsys):
     whole, table = trained
     folder, flags = tmp_path / "model", command(table, tiny_encoder, tmp_path / "model")
@@ -378,6 +385,7 @@ def test_a_folder_with_a_model_of_unknown_settings_is_left_alone(pairs, tiny_enc
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_training_stopped_before_its_first_step_can_begin_again(pairs, tiny_encoder, tmp_path, number):
     folder = tmp_path / "model"
     flags = command(pairs, tiny_encoder, folder, "--resume")
@@ -425,6 +433,7 @@ def test_bfloat16_is_used_where_the_processor_gains_by_it(name, flags, gains):
     assert bool(encoder.gains_by_bf16({"cpu_name": name, **flags})) == gains
 
 
+@pytest.mark.slow
 def test_overwrite_starts_anew(pairs, tiny_encoder, tmp_path):
     folder = tmp_path / "model"
     assert tune.main(command(pairs, tiny_encoder, folder, "--limit", "40")) == 0

@@ -211,6 +211,7 @@ def test_a_documents_texts_are_recombined_and_no_pair_is_there_twice():
 # ---- whole runs
 
 
+@pytest.mark.slow
 def test_every_lever_at_once_trains_and_is_recorded(pairs, tiny_encoder, tmp_path):  # noqa: F811
     folder = tmp_path / "model"
     levers = "--same-document allow --no-symmetric --mini-batch-size 4 --scale 30 --centre 1 --whiten 0.5"
@@ -227,6 +228,7 @@ def test_every_lever_at_once_trains_and_is_recorded(pairs, tiny_encoder, tmp_pat
     np.testing.assert_allclose(model.encode(["w5 w6"]), prompted.encode(["w1 w5 w6"]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model_bit_for_bit(pairs, tiny_encoder, tmp_path):  # noqa: F811
     for name in ("one", "two"):
         assert tune.main(command(pairs, tiny_encoder, tmp_path / name)) == 0
@@ -234,6 +236,7 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit(pairs, tiny_encoder, tmp
     assert all((one[name] == two[name]).all() for name in one) and one.keys() == two.keys()
 
 
+@pytest.mark.slow
 def test_passages_cut_short_are_counted(pairs, tiny_encoder, tmp_path, caplog):  # noqa: F811
     folder = tmp_path / "model"
     assert tune.main([*command(pairs, tiny_encoder, folder, "--max-seq-length", "8"), "--epochs", "1"]) == 0
@@ -259,6 +262,7 @@ def test_pairs_without_negatives_are_refused_before_training(tiny_encoder, tmp_p
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_learned_nothing_says_so(tiny_encoder, tmp_path, caplog):
     """Any two of the three pairs share a text, and no batch holds a text twice."""
     rows = [(d, 1900, f"w{i}", f"w{j}", "successive") for d, i, j in (("d", 1, 2), ("e", 2, 3), ("f", 1, 3))]
@@ -267,6 +271,7 @@ def test_a_training_that_learned_nothing_says_so(tiny_encoder, tmp_path, caplog)
     assert script.read_json(tmp_path / "m/training.json")["learned"] is False
 
 
+@pytest.mark.slow
 def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(pairs, tiny_encoder, tmp_path, capsys):  # noqa: F811
     folder = tmp_path / "model"
     flags = command(pairs, tiny_encoder, folder, "--precision", "fp32", "--save-steps", "1", "--learning-rate", "1e38")
@@ -296,6 +301,7 @@ def test_a_batch_made_of_tokens_kept_is_the_librarys_own(tiny_encoder, prompt):
             assert same and getattr(ours[name], "dtype", None) == getattr(value, "dtype", None)
 
 
+@pytest.mark.slow
 def test_a_training_on_tokens_kept_is_the_same_to_the_last_bit(pairs, tiny_encoder, tmp_path, monkeypatch):  # noqa: F811
     flags = "--epochs", "2", "--recombine", "1"
     assert tune.main(command(pairs, tiny_encoder, tmp_path / "once", *flags)) == 0
