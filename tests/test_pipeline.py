@@ -264,7 +264,6 @@ def test_work_done_by_hand_or_elsewhere_is_taken_as_it_is(after, make, tiny_enco
     assert after("TUNE_FLAGS += --overwrite")[:2] == [tune, apply]
 
 
-@pytest.mark.slow
 def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
     server.reply = lambda request: (time.sleep(0.1), shorten(request))[1]
     make("pairs")
