@@ -38,17 +38,6 @@ def parse_args(argv: list[str] | None = None):
     return arguments.parse_args(argv)
 
 
-def held_out_documents(paths: list[str]) -> set[str]:
-    """Return the documents that any of the trainings held out. InputError for a file of another kind."""
-    held = set()
-    for path in paths:
-        record = script.read_json(path)
-        if "held_out_documents" not in record:
-            raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
-        held.update(record["held_out_documents"])
-    return held
-
-
 def write_mixtures(folder: Path, decades: dict[int, list[Document]], chunks: ChunkFolder, settings, mixtures) -> None:
     """Write every decade's file and record.
 
@@ -68,10 +57,12 @@ def write_mixtures(folder: Path, decades: dict[int, list[Document]], chunks: Chu
 def fit(args, decades: dict[int, list[Document]], started: float) -> None:
     """Write the folder, unless it is there already, made from the same texts with the same settings."""
     from report.topics import DEFINITION, Texts, TopicSettings, fit_and_infer  # a second, which --help must not take
+    from report.trainings import read_training
 
     folder, chunks = Path(args.output), ChunkFolder(args.rootfolder, args.encoding_errors)
     documents = [document for of_decade in decades.values() for document in of_decade]
-    texts = Texts(documents, ChunkFolder(args.rootfolder, args.encoding_errors), held_out_documents(args.training))
+    held = {paper_id for path in args.training for paper_id in read_training(path)["held_out_documents"]}
+    texts = Texts(documents, ChunkFolder(args.rootfolder, args.encoding_errors), held)
     settings = {"format": "parquet", "definition": corpus.DEFINITION, "topic_definition": DEFINITION}
     settings |= {name: getattr(args, name) for name in ("topics", "iterations", "seed")}
     settings["corpus_sha256"] = texts.digest

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 LONG_AGO = 946684800 * 10**9  # ns: 2000-01-01
-BLOCK = 1 << 20  # bytes
 
 
 def named_in(setting: str, value: str) -> list[str]:
@@ -63,11 +62,8 @@ def documents_in(path: str) -> str:
 
 def digest_of(path: str) -> str:
     """Return a SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
     with open(path, "rb") as handle:
-        while block := handle.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def state_of(setting: str, path: str) -> tuple[str, int] | None:

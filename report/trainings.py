@@ -17,6 +17,14 @@ from script import InputError
 from .representations import Passages
 
 
+def read_training(path: str) -> dict:
+    """Read a training's record. InputError for a file of another kind."""
+    record = script.read_json(path)
+    if "held_out_documents" not in record:
+        raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
+    return record
+
+
 def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str, list[dict]]:
     """Return the training records of each tuned NAME, each with how its vectors were adjusted.
 
@@ -32,9 +40,7 @@ def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str
         )
     trainings = defaultdict(list)
     for (name, folder), path in zip(folders, paths):
-        record = script.read_json(path)
-        if "held_out_documents" not in record:
-            raise InputError(f"{path} is not a training.json; pass the one TuneEmbeddings.py wrote beside the model.")
+        record = read_training(path)
         check_model(path, record, folder)
         kept = corpus.read_if_there(Path(path).with_name(corpus.KEPT)).get("differs", [])
         trainings[name].append(record | {"adjusted": adjustment(record["recipe"], folder), "differs": kept})
