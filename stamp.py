@@ -29,7 +29,8 @@ def named_in(setting: str, value: str) -> list[str]:
         sys.exit(
             f"{setting} = {value}: a quotation mark is not closed; close it, and write \\# for a # in a settings file."
         )
-    return [os.path.expanduser(part) for word in words for part in {word, word.partition("=")[2]}]
+    parts = [os.path.expanduser(part) for word in words for part in {word, word.partition("=")[2]}]
+    return [part for part in parts if "/" in part or os.path.isfile(part)]  # --prompt-set demo names no folder
 
 
 def files_below(folder: str) -> list[str]:

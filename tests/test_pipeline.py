@@ -315,6 +315,15 @@ def test_every_change_of_the_corpus_is_noticed_whatever_its_time_and_nothing_els
     assert noticed()
 
 
+def test_a_word_of_flags_that_happens_to_be_a_folders_name_names_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/a.txt").write_text("a")
+    for flags, folders in (("--prompt-set demo", 0), ("-r ./demo", 1), ("-r=demo/", 1)):
+        stamp.main("note.txt", f"X_FLAGS = {flags}")
+        assert (tmp_path / "note.txt").read_text().count(" 1 files ") == folders
+
+
 def test_a_stamp_is_first_as_old_as_what_it_names_then_as_new_as_the_change_and_never_in_the_future(tmp_path):
     named, note = tmp_path / "prompts.toml", tmp_path / "settings/stage.txt"
 
