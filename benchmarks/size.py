@@ -58,7 +58,8 @@ def timed(words: list, **environment: str) -> Cost:
 def stages(folder: Path, server: str) -> dict[str, list]:
     """Return each stage's command after Python, in their order."""
     corpus = ["-t", folder / "metadata.tsv", "-r", folder / "chunks"]
-    pairs, nopara, paraphrased = (folder / f"{name}.tsv" for name in ("para14", "nopara", "paraphrased"))
+    made = folder / "output"  # where delta.py looks for tables
+    pairs, nopara, paraphrased = made / "pairs/para14.tsv", made / "pairs/nopara.tsv", made / "paraphrased/para14.tsv"
     tuned, base = folder / "tuned", folder / "encoder/model"
     precocity = folder / "precocity"
     embed = ["Apply_Tuned_Model.py", *corpus, "-m"]
@@ -105,8 +106,8 @@ def send(folder: Path) -> Cost | None:
     try:
         subprocess.run([rig, "start", far], check=True, env=os.environ | {"RIG_PYTHON": sys.executable})
         place = ["--host", "delta", "--folder", f"{far}/delta/projects/size", "--ssh", f"ssh -F {far}/ssh_config"]
-        corpus = ["-t", folder / "metadata.tsv", "-r", folder / "chunks"]
-        return timed([sys.executable, "delta.py", *place, "--output", folder / "output", *corpus, "sync"])
+        what = ["--output", folder / "output", "--train", "para14", "-t", folder / "metadata.tsv", "-r", folder / "chunks"]
+        return timed([sys.executable, "delta.py", *place, *what, "sync"])
     finally:
         subprocess.run([rig, "stop", far], check=False)
         subprocess.run(["rm", "-rf", far], check=False)
@@ -122,7 +123,8 @@ def measure(folder: Path, scale: float, with_cluster: bool) -> dict[str, Cost | 
     with local_server() as server:
         for name, words in stages(folder, server).items():
             costs[name] = timed([sys.executable, *words], OPENAI_API_KEY="none", HF_HUB_OFFLINE="1")
-            print(f"{scale:g}: {name}: {costs[name].seconds:.1f} s", file=sys.stderr, flush=True)
+            took = "{:.1f} s, {:.1f} CPU s, {:.2f} GB".format(*costs[name])
+            print(f"{scale:g}: {name}: {took}", file=sys.stderr, flush=True)
     costs["sending to a cluster"] = send(folder) if with_cluster else None
     return costs
 

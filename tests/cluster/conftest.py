@@ -20,11 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 RIG = ROOT / "tests/cluster/rig.sh"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if "cluster" in item.path.parts:
-            item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("cluster"))  # one rig for all
+    of_the_cluster = [item for item in items if "cluster" in item.path.parts]
+    for number, item in enumerate(of_the_cluster):
+        item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.xdist_group(f"cluster {number % 2}"))  # two rigs: most of the time is waiting
 
 
 @pytest.fixture(scope="session")
