@@ -106,8 +106,9 @@ def send(folder: Path) -> Cost | None:
     try:
         subprocess.run([rig, "start", far], check=True, env=os.environ | {"RIG_PYTHON": sys.executable})
         place = ["--host", "delta", "--folder", f"{far}/delta/projects/size", "--ssh", f"ssh -F {far}/ssh_config"]
-        what = ["--output", folder / "output", "--train", "para14", "-t", folder / "metadata.tsv", "-r", folder / "chunks"]
-        return timed([sys.executable, "delta.py", *place, *what, "sync"])
+        corpus = ["-t", folder / "metadata.tsv", "-r", folder / "chunks"]
+        tables = ["--output", folder / "output", "--train", "para14"]
+        return timed([sys.executable, "delta.py", *place, *tables, *corpus, "sync"])
     finally:
         subprocess.run([rig, "stop", far], check=False)
         subprocess.run(["rm", "-rf", far], check=False)
