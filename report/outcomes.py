@@ -93,7 +93,7 @@ def groups_of(asked: str, rows: Rows, docids: pd.Index) -> Outcome:
     """
     column, _, names = asked.partition("=")
     pair = [name.strip() for name in names.split(",")]
-    if len(set(pair) - {""}) != 2 or len(pair) != 2:
+    if len(pair) != 2 or len(set(pair) - {""}) != 2:
         raise InputError(f"--groups {asked}: write COLUMN=ONE,OTHER, e.g. reprints=high,low.")
     cells = pd.Series(cells_of(f"--groups {asked}", column, rows, docids), index=docids)
     there = cells[cells.isin(pair)]
@@ -233,15 +233,16 @@ def draws_of(design: Design, table: pd.DataFrame, kind: tuple[float, float], are
 
 
 def with_interval(figure: str, draws: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    """Return a figure's value and its 95% interval: percentiles of the draws; for R², these reflected in the value.
+    """Return a figure's value and its 95% interval: percentiles of the draws; for R², a more cautious one.
 
     Chance alone puts R² above 0, and in a draw, which has fewer different documents, higher still: its percentiles
-    exclude 0 whatever is true. Reflected (Davison and Hinkley 1997, ch. 5), they include 0 where there is nothing.
+    exclude 0 whatever is true. Reflected in the value (Davison and Hinkley 1997, ch. 5), they don't, but end too low
+    where there is something. So each end is the more cautious of the two, and none is below 0, where R² can't be.
     """
     value, replicates = estimate(draws)
     low, high = interval(replicates) or (None, None)
     if None not in (value, low) and figure in BY_CHANCE:
-        low, high = 2 * value - high, 2 * value - low
+        low, high = max(0.0, min(low, 2 * value - high)), max(high, 2 * value - low)
     return value, low, high
 
 

@@ -44,7 +44,7 @@ def explained_table(figures: list[Figure]) -> Table:
         first = next(iter(kinds[kind].values()))
         nearest = "all" if fraction == 1 else f"nearest {fraction:.0%}"
         texts = [f"{outcome}, {PASSAGES[share]}", nearest, f"{first.documents} by {first.authors}"]
-        cells = [Cell(f"{date[first[:4]].value:.3f}"), *(cell_of(kinds[kind].get(name)) for name in names)]
+        cells = [Cell(f"{date[first[:4]].value:.3f}"), *(cell_of(kinds[kind].get(name), "") for name in names)]
         rows.append([*map(Cell, texts), *cells])
         if following[0] != outcome or kind == last:
             rows += published_rows(outcome, len(texts) + len(cells))
@@ -61,12 +61,12 @@ def published_rows(outcome: str, width: int) -> list[list[Cell]]:
     return rows
 
 
-def cell_of(figure: Figure | None) -> Cell:
+def cell_of(figure: Figure | None, sign: str = "+") -> Cell:
     """Return a figure with its interval below; an empty cell where it can't be computed."""
     if figure is None or figure.value is None:
         return Cell("")
-    bounds = "" if figure.low is None else f"{figure.low:+.3f} to {figure.high:+.3f}"
-    return Cell(f"{figure.value:+.3f}", bounds)
+    bounds = "" if figure.low is None else f"{figure.low:{sign}.3f} to {figure.high:{sign}.3f}"
+    return Cell(f"{figure.value:{sign}.3f}", bounds)
 
 
 def figures_table(figures: list[Figure], fraction: float, shown: tuple[str, ...]) -> Table | None:
@@ -87,7 +87,7 @@ def outcomes_reading(figures: list[Figure], fraction: float) -> str:
     chosen = [one for one in figures if one[1:4] == (name, 0.25, fraction)]
     for outcome, found in arranged(chosen, lambda one: one.outcome, lambda one: one.figure).items():
         date, beyond = found["r_squared_date"], found["r_squared_beyond"]
-        interval = "" if beyond.low is None else f" (95% interval {beyond.low:+.1%} to {beyond.high:+.1%})"
+        interval = "" if beyond.low is None else f" (95% interval {beyond.low:.1%} to {beyond.high:.1%})"
         sentences.append(
             f"Date alone explains {date.value:.1%} of the variance in {outcome}; precocity and novelty of the top "
             f"quarter of passages, by {name}, add {beyond.value:.1%}{interval}."

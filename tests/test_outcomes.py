@@ -113,7 +113,17 @@ def test_where_there_is_no_effect_intervals_include_nought():
     for name, most in (("r_squared_beyond", 1), ("precocity", 2)):
         found = [interval_of(corpus, name) for corpus in corpora]
         assert sum(not low <= 0 <= high for _, low, high in found) <= most
-    assert min(interval_of(corpus, "r_squared_beyond")[0] for corpus in corpora) > 0
+    assert all(0 <= low < value <= high for value, low, high in (interval_of(c, "r_squared_beyond") for c in corpora))
+
+
+def test_of_percentiles_and_their_reflection_an_r_squared_has_the_cautious_ends():
+    uniform = np.linspace(0, 1, 999)  # percentiles 0.025 and 0.975
+    for value, low, high in ((0.3, 0, 0.975), (0.49, 0.005, 0.975), (0.6, 0.025, 1.175), (-2, 0, 0.975)):
+        found = outcomes.with_interval("r_squared_beyond", np.append(value, uniform))
+        assert found == pytest.approx((value, low, high))
+        assert outcomes.with_interval("d", np.append(value, uniform)) == pytest.approx((value, 0.025, 0.975))
+    assert outcomes.with_interval("t", np.append(np.nan, uniform))[0] is None
+    assert outcomes.with_interval("t", np.append(0.5, uniform * np.nan)) == (0.5, None, None)
 
 
 def test_the_bootstrap_draws_authors_and_not_documents():
@@ -230,7 +240,7 @@ def test_the_table_is_like_the_papers_with_its_figures_in_gray(few_draws, tmp_pa
     assert first[6:8] == ["published, literary studies, top quarter", "published, economics, top quarter"]
     assert table.rows[6][1] == outcomes_page.Cell("topics .082", kind="published") and len(table.rows) == 20
     beyond = figure(found[:36], "r_squared_beyond", 0.25, 0.05)
-    assert table.rows[5][-1] == (f"{beyond.value:+.3f}", f"{beyond.low:+.3f} to {beyond.high:+.3f}", "")
+    assert table.rows[5][-1] == (f"{beyond.value:.3f}", f"{beyond.low:.3f} to {beyond.high:.3f}", "")
     groups = outcomes_page.figures_table(found, 0.1, outcomes_page.GROUPS)
     assert [row[0].text for row in groups.rows] == [
         f"kind: new against old, {p}" for p in ("all passages", "top quarter")
