@@ -59,8 +59,10 @@
 #PRECOCITY_FLAGS = -a same_author.tsv -c quoting.tsv --dtype float64 --device auto
 # The topic model of make topics and make precocity TRAIN=topics:
 #TOPICS_FLAGS = --topics 250 --iterations 400
-# Numeric columns of the metadata to explain by precocity, and which of the table's values the pictures show:
-#PRECOCITY_REPORT_FLAGS = --covariate citations --covariate author_age --fraction 0.05 --radius 10
+# What to explain by precocity: numeric columns of the metadata, and two groups of documents (docs/precocity.md).
+#PRECOCITY_REPORT_FLAGS = --outcome citations --outcome author_age --groups reprints=high,low --date years-5
+# Which of the table's values the pictures show:
+#PRECOCITY_REPORT_FLAGS = --fraction 0.05 --radius 10
 
 # ---- Delta, or another Slurm cluster ----
 # Put this into ~/.ssh/config. Then one password and one tap of Duo open a connection that everything else shares.

@@ -4,8 +4,9 @@ Reads one or more tables (<prefix><startdate>s_docs.tsv with its manifest and pa
 holds them) and the metadata (paperId, year; title and numeric columns if there are any). Writes PNG pictures,
 precocity_most_least.tsv and last section.html, which evaluate_timeline.py --section puts into its page. With --beside
 NAME=TABLE, it compares the ranks of documents with those by another representation, such as a topic model, and writes
-precocity_beside.tsv. With --covariate NAME, a numeric column such as citations, it also fits the paper's regression of
-that column on precocity, its square, novelty and date.
+precocity_beside.tsv. With --outcome NAME, a numeric column such as citations, or --groups COLUMN=ONE,OTHER, it says how
+much precocity, its square, and novelty explain of that beyond the date, by each representation, and writes
+precocity_outcomes.tsv.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from precocity.arithmetic import FRACTIONS
 from precocity.comparison import FILTERS, RADII
 from script import log
 
-EXAMPLE = "python report_precocity.py precocity/para10 -t metadata.tsv -o report --covariate citations"
+EXAMPLE = "python report_precocity.py precocity/para10 -t metadata.tsv -o report --outcome citations"
 
 STRIPS = 8  # documents at either end whose passages are drawn
 
@@ -48,7 +49,11 @@ def parse_args(argv: list[str] | None = None):
     beside = "another representation's table to compare with, or another seed's; may be repeated"
     add("--beside", action="append", default=[], metavar="NAME=TABLE", help=beside)
     add("--name", metavar="NAME", help="of the representation shown (default the name of the table's folder)")
-    add("--covariate", action="append", default=[], metavar="NAME", help="numeric column to explain; may be repeated")
+    add("--outcome", action="append", default=[], metavar="NAME", help="numeric column to explain; may be repeated")
+    groups = "two values of a column whose documents to compare; may be repeated"
+    add("--groups", action="append", default=[], metavar="COLUMN=ONE,OTHER", help=groups)
+    date = "null model of an outcome: a line, or a dummy for each five years (default %(default)s)"
+    add("--date", choices=("linear", "years-5"), default="linear", help=date)
     return arguments.parse_args(argv)
 
 
@@ -58,9 +63,9 @@ def show(args, started: float) -> None:
 
     from report import precocity_figures as figures
     from report import precocity_tables as tables
+    from report.outcomes import Asked, explain, measures_of, tables_of, write_outcomes
     from report.precocity_beside import compare, write_beside
     from report.precocity_page import Section, write_section
-    from report.regression import regressions
 
     folder, choice = Path(args.output), tables.Choice(args.fraction, args.filter, args.radius)
     measured = [tables.measured_in(path) for path in args.tables]
@@ -72,14 +77,19 @@ def show(args, started: float) -> None:
         log.warning("fewer than two documents have precocity; choose another --radius or a longer corpus")
         write_section(folder / "section.html", Section(choice, left_out))
         return
-    found = regressions(documents, rows, args.covariate)
+    others, name = script.named_paths(args.beside), args.name or measured[0].table.resolve().parent.name
+    found = []
+    if args.outcome or args.groups:
+        asked = Asked(args.outcome, args.groups, args.date == "linear", measured[0].author_column())
+        found = explain(asked, measures_of(documents.year, tables_of(name, table, others), choice), rows)
     shown = pd.concat(tables.ends(documents, "precocity", STRIPS))
     passages = tables.read_passages(measured, choice, shown)
 
-    others, name = script.named_paths(args.beside), args.name or measured[0].table.resolve().parent.name
     beside = compare(documents, name, others, choice) if others else None
     if beside:
         write_beside(folder / "precocity_beside.tsv", beside)
+    if found:
+        write_outcomes(folder / "precocity_outcomes.tsv", found)
 
     listed = tables.most_and_least(documents)
     tables.write_most_and_least(folder / "precocity_most_least.tsv", listed)
@@ -88,7 +98,7 @@ def show(args, started: float) -> None:
         "top_quarter": figures.draw_top_quarter(documents, folder),
         "strips": figures.draw_strips(shown, passages, folder),
     }
-    facts = {"documents": len(documents), "without_precocity": left_out, "regressions": found}
+    facts = {"documents": len(documents), "without_precocity": left_out, "outcomes": [one._asdict() for one in found]}
     facts["rank_correlations"] = beside.as_json() if beside else []
     script.write_json(folder / "precocity_report.json", script.run_record(args, started, **facts))
     sure = [one.facts(choice) for one in measured]

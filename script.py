@@ -388,7 +388,7 @@ def record_path(product: str | Path) -> Path:
 
 def run_record(args: argparse.Namespace, started: float, **facts) -> dict:
     """Return how a product was made: command, settings, versions, commit, time (UTC), seconds, and the given facts."""
-    packages = ("numpy", "openai", "pandas", "pyarrow", "sentence-transformers", "statsmodels", "torch", "transformers")
+    packages = ("numpy", "openai", "pandas", "pyarrow", "sentence-transformers", "torch", "transformers")
     versions = {"python": platform.python_version()}
     for name in packages:
         try:

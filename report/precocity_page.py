@@ -1,6 +1,6 @@
 """section.html, the part of the page on precocity: a fragment that evaluate_timeline.py puts into its page.
 
-In: pictures, the most and least precocious documents, regressions. Out: the file.
+In: pictures, the most and least precocious documents, figures of outcomes. Out: the file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 import script
 
 from .drawing import Picture
+from .outcomes import Figure
+from .outcomes_page import GROUPS, explained_table, figures_table, outcomes_reading
 from .page import Cell, Table, render
 from .precocity_beside import Beside, correlations_table, disagreements_table
 from .precocity_tables import Choice
@@ -27,7 +29,7 @@ class Section:
         facts: what the manifest of each table says of all documents.
         pictures: timeline, top_quarter, strips.
         listed: rows of most_and_least.
-        regressions: by covariate.
+        outcomes: figures of what precocity explains.
         beside: other representations.
     """
 
@@ -36,13 +38,13 @@ class Section:
     facts: list[dict] = field(default_factory=list)
     pictures: dict[str, Picture] = field(default_factory=dict)
     listed: list[dict] = field(default_factory=list)
-    regressions: dict[str, list[dict]] = field(default_factory=dict)
+    outcomes: list[Figure] = field(default_factory=list)
     beside: Beside | None = None
 
 
 def write_section(path: Path, section: Section) -> None:
     """Write the section, whole or not at all."""
-    found = section.regressions
+    found = section.outcomes
     html = render(
         "precocity.html",
         choice=str(section.choice),
@@ -52,8 +54,10 @@ def write_section(path: Path, section: Section) -> None:
         decades=decades_table(section.listed),
         correlations=correlations_table(section.beside) if section.beside else None,
         disagreements=disagreements_table(section.beside) if section.beside else None,
-        regressions=regressions_table(found) if found else None,
-        reading=regressions_reading(found) if found else "",
+        explained=explained_table(found) if found else None,
+        coefficients=figures_table(found, section.choice.fraction, TERMS),
+        groups=figures_table(found, section.choice.fraction, GROUPS),
+        reading=outcomes_reading(found, section.choice.fraction) if found else "",
     )
     script.write_lines(path, [html])
 
@@ -87,27 +91,3 @@ def decades_table(listed: list[dict]) -> Table:
             cells.setdefault(row["decade"], []).extend([Cell(row["title"] + year, kind="text"), value])
     headings = ["decade", "furthest ahead", "precocity", "furthest behind", "precocity"]
     return Table(headings, [[Cell(f"{decade}s"), *of_decade] for decade, of_decade in cells.items()])
-
-
-def regressions_table(found: dict[str, list[dict]]) -> Table:
-    """Return a row of coefficients for each regression."""
-    rows = []
-    for name, fits in found.items():
-        for fit in fits:
-            stars = {term: "*" if fit["p_values"][term] < 0.05 else "" for term in TERMS}
-            texts = [f"{name}, {fit['passages']}", str(fit["documents"])]
-            texts += [f"{fit['coefficients'][term]:+.3f}{stars[term]}" for term in TERMS]
-            texts += [f"{fit['r_squared']:.3f}", f"{fit['r_squared_date_alone']:.3f}"]
-            rows.append([Cell(text) for text in texts])
-    return Table(["outcome, passages", "documents", *TERMS, "R²", "R², date alone"], rows)
-
-
-def regressions_reading(found: dict[str, list[dict]]) -> str:
-    """Return what the first covariate's better regression shows, in one sentence."""
-    name, fits = next(iter(found.items()))
-    best = max(fits, key=lambda fit: fit["r_squared"])
-    passages = "all passages" if best["passages"] == "all" else "the top quarter of passages"
-    return (
-        f"Date alone explains {best['r_squared_date_alone']:.1%} of the variance in {name}; the precocity and novelty "
-        f"of {passages} raise this to {best['r_squared']:.1%}."
-    )

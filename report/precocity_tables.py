@@ -47,10 +47,18 @@ class Measured(NamedTuple):
     table: Path
     prefix: str
 
+    def manifest(self) -> dict:
+        """Return the record of the run that wrote the table."""
+        return script.read_json(self.table.with_name(self.prefix + corpus.MANIFEST))
+
+    def author_column(self) -> str:
+        """Return the metadata's column of authors that the table was made with."""
+        return self.manifest().get("arguments", {}).get("author_column", "author")
+
     def facts(self, choice: Choice) -> dict:
         """Return what the manifest says of all documents for this choice: reliability, spread, and expected spread."""
         wanted = {"fraction_compared": choice.fraction, "filtered": choice.filtered, "time_radius": choice.radius}
-        kinds = script.read_json(self.table.with_name(self.prefix + corpus.MANIFEST)).get("kinds", ())
+        kinds = self.manifest().get("kinds", ())
         return next((kind for kind in kinds if (wanted | {"chunks_used": 1.0}).items() <= kind.items()), {})
 
     def passages(self, year: int) -> Path:

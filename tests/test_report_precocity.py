@@ -8,7 +8,7 @@ import pytest
 import lock
 import report_precocity
 import script
-from report import page, precocity_page, precocity_tables, regression
+from report import page, precocity_page, precocity_tables
 
 FRACTIONS, FILTERS = (1.0, 0.1, 0.05), ("no filter", "train", "trainauth", "trainauthquote")
 
@@ -58,10 +58,10 @@ class Measured:
 
     def write_metadata(self, citations):
         lines = [
-            f"{name}\t{year}\tThe <{name}> of {name}\t{citations[name]}\n"
+            f"{name}\t{year}\tThe <{name}> of {name}\t{citations[name]}\t{'ab'[int(name) % 2]}\n"
             for name, year in zip(self.precocity, self.years)
         ]
-        self.metadata.write_text("paperId\tyear\ttitle\tcitations\n" + "".join(lines))
+        self.metadata.write_text("paperId\tyear\ttitle\tcitations\tkind\n" + "".join(lines))
 
     def run(self, *flags, table=None):
         return report_precocity.main([str(table or self.folder), "-t", str(self.metadata), "-o", str(self.out), *flags])
@@ -142,28 +142,21 @@ def test_a_decade_of_one_document_is_listed_too():
 
 
 @pytest.mark.slow
-def test_the_regression_finds_what_explains_the_covariate(measured):
-    assert measured.run("--covariate", "citations") == 0
-    for fit in script.read_json(measured.out / "precocity_report.json")["regressions"]["citations"]:
-        assert fit["documents"] == 38 and fit["r_squared"] == pytest.approx(1) and fit["r_squared_date_alone"] < 0.3
+def test_the_page_shows_what_explains_an_outcome(measured, tmp_path):
+    topics = Measured(tmp_path / "topics", 1)
+    names = ("--name", "tuned", "--beside", f"topics={topics.folder}")
+    assert measured.run(*names, "--outcome", "citations", "--groups", "kind=a,b", "--date", "years-5") == 0
+    found = script.read_json(measured.out / "precocity_report.json")["outcomes"]
+    known = [one for one in found if one["outcome"] == "citations" and one["representation"] == "tuned"]
+    values = [one["value"] for one in known if one["figure"] == "r_squared_beyond"]
+    date = known[0]["value"]
+    assert len(values) == 6 and values == pytest.approx([1 - date] * 6) and known[0]["documents"] == 38 and date < 0.5
+    header, *lines = (line.split("\t") for line in (measured.out / "precocity_outcomes.tsv").read_text().splitlines())
+    assert [dict(zip(header, line))["figure"] for line in lines] == [one["figure"] for one in found]
     section = (measured.out / "section.html").read_text()
-    assert "<td>citations, top quarter</td><td>38</td>" in section and "<td>1.000</td>" in section
-
-
-def test_regression_coefficients_are_those_of_least_squares():
-    import pandas as pd
-
-    dice = np.random.default_rng(2)
-    frame = pd.DataFrame(dice.normal(size=(60, 2)), columns=["precocity", "novelty"])
-    frame["year"] = dice.integers(1900, 2000, 60)
-    outcome = 2 * frame.precocity + frame.precocity**2 - 0.02 * frame.year + dice.normal(size=60)
-    fit = regression.regress(frame, outcome.to_numpy(), of_top=False)
-    z = regression.standardised
-    p = z(frame.precocity)
-    predictors = np.column_stack([np.ones(60), p, z(p**2), z(frame.novelty), z(frame.year)])
-    solved, *_ = np.linalg.lstsq(predictors, z(outcome), rcond=None)
-    assert list(fit["coefficients"].values()) == pytest.approx(solved[1:].tolist())
-    assert fit["r_squared"] == pytest.approx(1 - (z(outcome) - predictors @ solved).var())
+    assert "<td>citations, top quarter</td><td>nearest 10%</td><td>38 by 38</td>" in section
+    assert f"Date alone explains {date:.1%} of the variance in citations" in section
+    assert "<td>kind: a against b, top quarter</td>" in section and "Welch’s t" in section
 
 
 def test_ids_that_look_like_numbers_or_nothing_stay_text(tmp_path):
@@ -190,15 +183,15 @@ def add_column(path, name, cell):
 @pytest.mark.parametrize(
     ("prepare", "flags", "complaint"),
     [
-        (lambda m: None, ["--covariate", "fame"], "--covariate fame: the metadata's columns are paperId, year, title"),
-        (lambda m: None, ["--covariate", "title"], "--covariate title: 0 documents have a number there"),
+        (lambda m: None, ["--outcome", "fame"], "--outcome fame: the metadata's columns are paperId, year, title"),
+        (lambda m: None, ["--outcome", "title"], "--outcome title: of the documents with precocity in all tables, 0"),
         (lambda m: (m.folder / "manifest.json").unlink(), [], "not all years are done"),
         (lambda m: [p.unlink() for p in (m.folder / "passages").iterdir()], [], "keep that folder beside the table"),
         (lambda m: m.metadata.write_text("paperId\tyear\n01\t1900\n"), [], "the metadata has no 00"),
         (lambda m: (m.folder / "1900s_docs.tsv").write_text("docid\tx\n"), [], "line 1: no column date"),
         (lambda m: (m.folder / "1900s_docs.tsv").write_text(""), [], "is not a precocity table"),
         (lambda m: (m.folder / "1900s_docs.tsv").write_text("docid\tdate\tdate\n"), [], "columns are named 'date'"),
-        (lambda m: add_column(m.metadata, "citations", "9"), ["--covariate", "citations"], "are named 'citations'"),
+        (lambda m: add_column(m.metadata, "citations", "9"), ["--outcome", "citations"], "are named 'citations'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_section(measured, capsys, prepare, flags, complaint):

@@ -14,7 +14,7 @@ import socket
 import sys
 
 STATUS = [1]  # of a script's process at its end: 1 where an exception ends it
-HEAVY = ("sentence_transformers", "datasets", "accelerate", "pandas", "pyarrow.parquet", "statsmodels.api")
+HEAVY = ("sentence_transformers", "datasets", "accelerate", "pandas", "pyarrow.parquet")
 
 
 def call(address: str, words: list[str]) -> int:
