@@ -121,30 +121,14 @@ def years_asked_for(args, documents: list[Document]) -> list[int]:
     return years
 
 
-def gather_exclusions(args, folder: Folder, centers: set[str], settings: Settings) -> Exclusions:
-    """Return what is left out for the center documents, except quotations; what authors gave is also written."""
-    articles, passages, train = {}, {}, set()
-    if args.articleexclude:
-        articles = exclusions.read_articles(args.articleexclude, folder.order)
-    if args.chunkexclude:
-        passages = exclusions.read_passages(args.chunkexclude, folder.order)
-    if args.exclude_same_author:
-        exclusions.check_authors(args.meta, args.author_column, folder.authors)
-        by_author = exclusions.same_author(folder.documents, folder.authors, centers, WINDOW)
-        if not args.check:
-            exclusions.write_articles(settings.author_exclusions, by_author)
-        articles = exclusions.join_articles(articles, by_author)
-    if args.train_pairs:
-        train = exclusions.trained_documents(args.train_pairs, folder.order)
-    return Exclusions(train, articles, passages)
-
-
 def measure(args, years: list[int], folder: Folder, settings: Settings, started: float) -> None:
     """Make the years that this task is to make, and the table if no other task has years left."""
     arithmetic = pick_arithmetic(args.dtype, args.device, args.threads, args.distance)
     folder.warn_of_gaps(range(years[0] - WINDOW, years[-1] + WINDOW + 1))
     centers = {paper_id for year in years for paper_id in folder.of_year(year)}
-    left_out = gather_exclusions(args, folder, centers, settings)
+    left_out, by_author = exclusions.gather(args, folder, centers, WINDOW)
+    if args.exclude_same_author and not args.check:
+        exclusions.write_articles(settings.author_exclusions, by_author)
     if args.check:
         log.info("%d documents of %d years, embeddings of %d decades", len(centers), len(years), len(folder.files))
         return

@@ -63,6 +63,10 @@
 #PRECOCITY_REPORT_FLAGS = --outcome citations --outcome author_age --groups reprints=high,low --date years-5
 # Which of the table's values the pictures show:
 #PRECOCITY_REPORT_FLAGS = --fraction 0.05 --radius 10
+# Explain a document of your choice, too, and show what its passages say (mind the license of your corpus):
+#PRECOCITY_REPORT_FLAGS = --explain 10.2307/1234 --show-text
+# The report without precocity, where measuring it takes hours. This is the default where CAMPUS is set.
+#PRECOCITY = no
 
 # ---- Delta, or another Slurm cluster ----
 # Put this into ~/.ssh/config. Then one password and one tap of Duo open a connection that everything else shares.

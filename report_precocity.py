@@ -1,8 +1,10 @@
 """Show what calc_precocity_for_embeddings.py measured: pictures, a table by decade, and a section for the report.
 
 Reads one or more tables (<prefix><startdate>s_docs.tsv with its manifest and passages/ beside it, or the folder that
-holds them) and the metadata (paperId, year; title and numeric columns if there are any). Writes PNG pictures,
-precocity_most_least.tsv and last section.html, which evaluate_timeline.py --section puts into its page. With --beside
+holds them) and the metadata (paperId, year; title and numeric columns if there are any). Writes PNG pictures, each with
+a TSV of what it shows, precocity_most_least.tsv and last section.html, which evaluate_timeline.py --section puts into
+its page. Of the documents at either end, and of those that --explain names, it shows how similar they are to every year
+around them, and which passages of other documents are nearest; for this it reads the embeddings. With --beside
 NAME=TABLE, it compares the ranks of documents with those by another representation, such as a topic model, and writes
 precocity_beside.tsv. With --outcome NAME, a numeric column such as citations, or --groups COLUMN=ONE,OTHER, it says how
 much precocity, its square, and novelty explain of that beyond the date, by each representation, and writes
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import lock
 import script
+from corpus import ChunkFolder
 from precocity.arithmetic import FRACTIONS
 from precocity.comparison import FILTERS, RADII
 from script import log
@@ -54,7 +57,15 @@ def parse_args(argv: list[str] | None = None):
     add("--groups", action="append", default=[], metavar="COLUMN=ONE,OTHER", help=groups)
     date = "null model of an outcome: a line, or a dummy for each five years (default %(default)s)"
     add("--date", choices=("linear", "years-5"), default="linear", help=date)
-    return arguments.parse_args(argv)
+    add("--explain", action="append", default=[], metavar="PAPERID", help="a document to explain; may be repeated")
+    add("-d", "--data", metavar="FOLDER", help="embeddings that were measured (default those that the manifest names)")
+    add("--show-text", action="store_true", help="show the beginnings of explained passages; mind the corpus's license")
+    add("-r", "--rootfolder", metavar="FOLDER", help="chunk files, for --show-text")
+    script.add_encoding_errors(arguments)
+    args = arguments.parse_args(argv)
+    if args.show_text and not args.rootfolder:
+        arguments.error("--show-text needs -r/--rootfolder, the folder of chunk files")
+    return args
 
 
 def show(args, started: float) -> None:
@@ -63,6 +74,8 @@ def show(args, started: float) -> None:
 
     from report import precocity_figures as figures
     from report import precocity_tables as tables
+    from report.explain import Inputs, explain_documents, to_explain
+    from report.explain_page import explanation
     from report.outcomes import Asked, explain, measures_of, tables_of, write_outcomes
     from report.precocity_beside import compare, write_beside
     from report.precocity_page import Section, write_section
@@ -86,6 +99,9 @@ def show(args, started: float) -> None:
     passages = tables.read_passages(measured, choice, shown)
 
     beside = compare(documents, name, others, choice) if others else None
+    chunks = ChunkFolder(args.rootfolder, args.encoding_errors) if args.show_text else None
+    inputs = Inputs(args.metadatapath, args.data, chunks)
+    explained, reasons = explain_documents(measured, to_explain(documents, args.explain), choice, inputs)
     if beside:
         write_beside(folder / "precocity_beside.tsv", beside)
     if found:
@@ -102,7 +118,9 @@ def show(args, started: float) -> None:
     facts["rank_correlations"] = beside.as_json() if beside else []
     script.write_json(folder / "precocity_report.json", script.run_record(args, started, **facts))
     sure = [one.facts(choice) for one in measured]
-    write_section(folder / "section.html", Section(choice, left_out, sure, pictures, listed, found, beside))
+    why = explanation(explained, reasons, documents, rows, folder)
+    section = Section(choice, left_out, sure, pictures, listed, found, beside, figures.answer(documents), why)
+    write_section(folder / "section.html", section)
     log.info("%s", folder / "section.html")
 
 

@@ -33,6 +33,7 @@ APPLY_FLAGS            | apply                    |                       | flag
 TOPICS_FLAGS           | topics                   |                       | flags of fit_topics.py
 PRECOCITY_FLAGS        | precocity                |                       | flags of calc_precocity_for_embeddings.py
 PRECOCITY_REPORT_FLAGS | section                  |                       | flags of report_precocity.py
+PRECOCITY              | report                   | $(if $(CAMPUS),no,yes) | no: make report shows precocity only if it was pulled
 REPORT_FLAGS           | report                   |                       | flags of evaluate_timeline.py
 EXPERIMENT_SETS        | experiment               | nopara para10 para20  | models that make experiment compares
 EXPERIMENT_SEEDS       | experiment               | 0 1 2                 | seeds that each of them is tuned with

@@ -15,5 +15,6 @@ DISTANCE_topics := --distance kl
 OTHERS := $(filter-out $(OUTPUT)/precocity/$(TRAIN)/manifest.json,$(wildcard $(OUTPUT)/precocity/*/manifest.json))
 BESIDE := $(foreach other,$(OTHERS:$(OUTPUT)/precocity/%/manifest.json=%),--beside $(other)=$(OUTPUT)/precocity/$(other))
 
+# Precocity that came from a cluster is explained by its embeddings once they are here, too; make makes none for that.
 $(call stamps,beside-$(TRAIN)): FORCE | $(READY)
-	$(stamp) $(OTHERS:%='OTHER = %')
+	$(stamp) $(OTHERS:%='OTHER = %') $(if $(ELSEWHERE),'EMBEDDINGS = $(OUTPUT)/embeddings/$(TRAIN)/manifest.json')

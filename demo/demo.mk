@@ -50,6 +50,8 @@ TUNE_FLAGS := --epochs $(DEMO_EPOCHS) --batch-size 32 --learning-rate $(DEMO_RAT
   --eval-fraction 0.2
 # Compared with other addresses by the same president, an address would seem ahead of its time by who gave it.
 PRECOCITY_FLAGS := --exclude-same-author --exclude-quotes -r $(CHUNKS)
+# These texts are free, so the page may show them.
+PRECOCITY_REPORT_FLAGS := --show-text
 REPORT_FLAGS := --title "State of the Union: what tuning did" --topics $(DEMO_TOPICS) --note "The few paraphrased \
 pairs were written by SmolLM2-135M, a very small model, so that the demo needs no key. They are poor paraphrases, but \
 good enough to show every step."

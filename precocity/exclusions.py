@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import corpus
 import script
 from corpus import Document
 from script import InputError, log
+
+if TYPE_CHECKING:
+    from precocity.embeddings import Folder
 
 ArticleExclusions = dict[str, set[str]]  # center document → other documents
 PassageExclusions = dict[str, dict[str, set[int]]]  # center document → other document → numbers of its passages
@@ -27,6 +30,26 @@ class Exclusions(NamedTuple):
     train: set[str]  # documents with which no center document is compared
     articles: ArticleExclusions
     passages: PassageExclusions
+
+
+def gather(args, folder: Folder, centers: set[str], radius: int) -> tuple[Exclusions, ArticleExclusions]:
+    """Return what a run leaves out for the center documents, except quotations; and the part that authors gave.
+
+    Args:
+        args: the arguments of calc_precocity_for_embeddings.py.
+        radius: years before and after, within which an author's other documents are left out.
+    """
+    articles, passages, by_author, train = {}, {}, {}, set()
+    if args.articleexclude:
+        articles = read_articles(args.articleexclude, folder.order)
+    if args.chunkexclude:
+        passages = read_passages(args.chunkexclude, folder.order)
+    if args.exclude_same_author:
+        check_authors(args.meta, args.author_column, folder.authors)
+        by_author = same_author(folder.documents, folder.authors, centers, radius)
+    if args.train_pairs:
+        train = trained_documents(args.train_pairs, folder.order)
+    return Exclusions(train, join_articles(articles, by_author), passages), by_author
 
 
 # ---------------------------------------------------------------- the files

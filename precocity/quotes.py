@@ -74,21 +74,10 @@ class Quotes:
         return found
 
     def check_texts(self, decade: int) -> None:
-        """Refuse chunk files that are not those a decade was embedded from; where no record tells, do nothing."""
-        file = self.folder.files.get(decade)
-        if file is None or file.texts is None or decade in self.checked:
-            return
-        self.checked.add(decade)
-        by_name = {document.paper_id: document for document in self.folder.documents}
-        paper_ids = file.documents()
-        if not by_name.keys() >= set(paper_ids):  # without its row in the metadata, a document's file is not known
-            return
-        chunks = ChunkFolder(self.chunks.root, self.chunks.encoding_errors)
-        if corpus.read_decade([by_name[paper_id] for paper_id in paper_ids], chunks).digest() != file.texts:
-            raise InputError(
-                f"the {decade}s in {file.path.parent} were not embedded from the texts in {chunks.root}; run "
-                "Apply_Tuned_Model.py again, or pass the folder and the --encoding-errors that it had."
-            )
+        """Refuse chunk files that are not those a decade was embedded from, once a run."""
+        if decade not in self.checked:
+            self.checked.add(decade)
+            check_texts(decade, self.folder, self.chunks)
 
     def state_of_texts(self, year: int) -> str:
         """Return a line for each document of a year: its name and, of its chunk file, the size and time.
@@ -112,6 +101,23 @@ class Quotes:
         while len(self.kept) > len(OFFSETS) + 1:
             self.kept.popitem(last=False)
         return self.kept[year]
+
+
+def check_texts(decade: int, folder: Folder, chunks: ChunkFolder) -> None:
+    """Refuse chunk files that are not those a decade was embedded from; where no record tells, do nothing."""
+    file = folder.files.get(decade)
+    if file is None or file.texts is None:
+        return
+    by_name = {document.paper_id: document for document in folder.documents}
+    paper_ids = file.documents()
+    if not by_name.keys() >= set(paper_ids):  # without its row in the metadata, a document's file is not known
+        return
+    fresh = ChunkFolder(chunks.root, chunks.encoding_errors)
+    if corpus.read_decade([by_name[paper_id] for paper_id in paper_ids], fresh).digest() != file.texts:
+        raise InputError(
+            f"the {decade}s in {file.path.parent} were not embedded from the texts in {fresh.root}; run "
+            "Apply_Tuned_Model.py again, or pass the folder and the --encoding-errors that it had."
+        )
 
 
 def six_words(text: str) -> np.ndarray:

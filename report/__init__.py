@@ -12,11 +12,14 @@ timeline_page.py      report.html
 What precocity shows:
 precocity_tables.py   reading the tables; the most and least precocious documents
 precocity_beside.py   other representations beside this one
+explain.py            single documents: their curves, and the passages nearest to theirs
+explain_page.py       their part of section.html
 regression.py         what precocity explains
 precocity_figures.py  the pictures
 precocity_page.py     section.html, a part of report.html
 
 What both share:
 drawing.py            colors; how a picture gets onto the disk
+tsv.py                tables for people
 page.py, templates/   HTML
 """

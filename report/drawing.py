@@ -6,6 +6,7 @@ import functools
 import logging
 import unicodedata
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from matplotlib.text import Text
 
 import script
 from script import log
+
+from .tsv import write_tsv
 
 matplotlib.use("Agg")  # files only: a cluster has no screen
 # Titles and names are text: "$5 & $10" is no formula, wherever it is drawn.
@@ -37,13 +40,19 @@ class Picture(NamedTuple):
     caption: str
 
 
-def save(figure, path: Path, heading: str, caption: str) -> Picture:
-    """Write a matplotlib figure as PNG, whole or not at all, and close it; return it as a picture."""
+def save(figure, path: Path, heading: str, caption: str, rows: Iterable[dict] = ()) -> Picture:
+    """Write a matplotlib figure as PNG, whole or not at all, and close it; return it as a picture.
+
+    Args:
+        rows: what is drawn, written beside the picture as TSV.
+    """
     figure.draw_without_rendering()  # only now do all axes have their labels
     tell_lacking(frozenset().union(*map(fit_font, figure.findobj(Text))))
     with script.replacing(path) as beside:
         figure.savefig(beside, dpi=DPI, format="png")
     plt.close(figure)
+    if rows := list(rows):
+        write_tsv(path.with_suffix(".tsv"), rows)
     return Picture(path, heading, caption)
 
 

@@ -27,6 +27,12 @@ class Table(NamedTuple):
     headings: list[str]
     rows: list[list[Cell]]
 
+    def turned(self, heading: str) -> Table:
+        """Return the table with a row for each column: a wide one is then read without scrolling sideways."""
+        names = [heading, *(row[0].text for row in self.rows)]
+        columns = zip(self.headings[1:], *(row[1:] for row in self.rows))
+        return Table(names, [[Cell(name), *cells] for name, *cells in columns])
+
 
 def data_uri(path: Path) -> str:
     """Return a PNG file's content as the address of an image."""

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-import script
 from script import log
 
 from .page import Cell, Table
 from .precocity_tables import KEYS, Choice, measured_in, read_table
+from .tsv import write_tsv
 
 SHOWN = 10  # documents on the page; the TSV lists all
 FEWEST = 3  # documents that a correlation needs
@@ -89,10 +89,7 @@ def correlations_of(ranks: dict[str, list[pd.Series]]) -> dict[tuple[str, str], 
 
 def write_beside(path: Path, beside: Beside) -> None:
     """Write all documents, where the representations disagree most first, as TSV for people."""
-    documents = beside.documents.rename_axis("docid").reset_index()
-    rows = [list(documents), *documents.itertuples(index=False)]
-    cells = ([f"{x:.6g}" if isinstance(x, float) else script.spreadsheet_cell(x) for x in row] for row in rows)
-    script.write_lines(path, ("\t".join(str(cell).replace("\t", " ") for cell in row) + "\n" for row in cells))
+    write_tsv(path, beside.documents.rename_axis("docid").reset_index().to_dict("records"))
 
 
 def correlations_table(beside: Beside) -> Table:

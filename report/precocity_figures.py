@@ -11,14 +11,16 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 from scipy.stats import spearmanr
 
 from .drawing import BASE_COLOR, DPI, TUNED_COLORS, Picture, fit_font, save
-from .precocity_tables import ends, errors_of
+from .precocity_tables import SURE, VALUES, ends, errors_of
 
 AHEAD, BEHIND = TUNED_COLORS[0], TUNED_COLORS[1]
+SHADES = LinearSegmentedColormap.from_list("precocity", [BEHIND, "#f7f7f7", AHEAD])
 LABELLED = 6  # documents named at either end of a picture
 LONGEST_TITLE = 46  # letters of a title in a picture
 
@@ -87,7 +89,9 @@ def draw_timeline(documents: pd.DataFrame, folder: Path) -> Picture:
     for some, color in zip(extremes, (AHEAD, BEHIND)):
         axes.errorbar(some.year, some.precocity, 2 * errors_of(some), fmt="none", ecolor=color, alpha=0.4, zorder=1)
     scatter_with_titles(axes, documents, "year", "precocity", extremes)
-    return save(figure, folder / "precocity_timeline.png", "Precocity by year", timeline_reading(documents))
+    caption = "Bars reach two standard errors either way."
+    path = folder / "precocity_timeline.png"
+    return save(figure, path, "Precocity by year", caption, rows_of(documents, (*VALUES, *SURE)))
 
 
 def draw_top_quarter(documents: pd.DataFrame, folder: Path) -> Picture:
@@ -101,7 +105,8 @@ def draw_top_quarter(documents: pd.DataFrame, folder: Path) -> Picture:
     axes.set(xlabel="precocity, all passages", ylabel="precocity, top quarter of passages")
     scatter_with_titles(axes, documents, "precocity", "top_precocity", ends(beyond, "beyond", LABELLED))
     path = folder / "precocity_top_quarter.png"
-    return save(figure, path, "The top quarter of passages", top_reading(documents))
+    rows = rows_of(documents, ("precocity", "top_precocity"))
+    return save(figure, path, "The top quarter of passages", top_reading(documents), rows)
 
 
 def draw_strips(documents: pd.DataFrame, passages: pd.DataFrame, folder: Path) -> Picture:
@@ -118,7 +123,7 @@ def draw_strips(documents: pd.DataFrame, passages: pd.DataFrame, folder: Path) -
     for row, docid in enumerate(documents.index):
         edges, line = np.linspace(0, 1, len(strips[docid]) + 1), 0.3 if len(strips[docid]) < 100 else 0
         values = strips[docid][None, :]
-        image = axes.pcolormesh(edges, [row - 0.4, row + 0.4], values, cmap="PuOr_r", vmin=-spread, vmax=spread)
+        image = axes.pcolormesh(edges, [row - 0.4, row + 0.4], values, cmap=SHADES, vmin=-spread, vmax=spread)
         image.set(edgecolor="white" if line else "face", linewidth=line)
     axes.set_yticks(range(len(documents)), [dated(row) for row in documents.itertuples()], fontsize=8)
     axes.set_xticks([0, 1], ["beginning", "end"])
@@ -127,17 +132,22 @@ def draw_strips(documents: pd.DataFrame, passages: pd.DataFrame, folder: Path) -
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, shrink=0.9, pad=0.01, label="precocity of a passage")
     path = folder / "precocity_strips.png"
-    return save(figure, path, "Passage by passage", strips_reading(documents, passages))
+    rows = passages[["paperId", "chunknumber", "precocity"]].to_dict("records")
+    return save(figure, path, "Passage by passage", strips_reading(documents, passages), rows)
 
 
-def timeline_reading(documents: pd.DataFrame) -> str:
-    """Return what the timeline shows, in one sentence."""
+def rows_of(documents: pd.DataFrame, columns: tuple[str, ...]) -> list[dict]:
+    """Return documents as rows of a TSV: docid, year, title, and these columns."""
+    return documents.rename_axis("docid").reset_index()[["docid", "year", "title", *columns]].to_dict("records")
+
+
+def answer(documents: pd.DataFrame) -> str:
+    """Return who is furthest ahead, who furthest behind, and how many are ahead, in two sentences."""
     most, least = documents.loc[documents.precocity.idxmax()], documents.loc[documents.precocity.idxmin()]
     return (
         f"Furthest ahead of its time is {dated(most)} ({most.precocity:+.3f}), furthest behind {dated(least)} "
-        f"({least.precocity:+.3f}); {(documents.precocity > 0).mean():.0%} of "
-        f"{len(documents)} documents resemble the years after them more than the years before. Bars reach two standard "
-        "errors either way."
+        f"({least.precocity:+.3f}). {(documents.precocity > 0).mean():.0%} of {len(documents)} documents resemble the "
+        "years after them more than the years before."
     )
 
 

@@ -5,9 +5,10 @@ In: pictures, the most and least precocious documents, figures of outcomes. Out:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 import script
 
@@ -31,6 +32,8 @@ class Section:
         listed: rows of most_and_least.
         outcomes: figures of what precocity explains.
         beside: other representations.
+        answer: what the timeline shows.
+        why: the part that explains documents, HTML.
     """
 
     choice: Choice
@@ -40,6 +43,8 @@ class Section:
     listed: list[dict] = field(default_factory=list)
     outcomes: list[Figure] = field(default_factory=list)
     beside: Beside | None = None
+    answer: str = ""
+    why: str = ""
 
 
 def write_section(path: Path, section: Section) -> None:
@@ -47,6 +52,8 @@ def write_section(path: Path, section: Section) -> None:
     found = section.outcomes
     html = render(
         "precocity.html",
+        answer=section.answer,
+        why=section.why,
         choice=str(section.choice),
         left_out=section.left_out,
         certainty=" ".join(map(certainty_reading, section.facts)),
@@ -86,8 +93,8 @@ def decades_table(listed: list[dict]) -> Table:
     for row in listed:
         if row["rank"] == 1:
             year = "" if str(row["year"]) in row["title"] else f" ({row['year']})"
-            error = math.hypot(float(row["se_years"]), float(row["se_passages"] or 0))
-            value = Cell(f"{float(row['precocity']):+.3f}", f"± {2 * error:.3f}")
+            error = np.hypot(row["se_years"], np.nan_to_num(row["se_passages"]))
+            value = Cell(f"{row['precocity']:+.3f}", f"± {2 * error:.3f}")
             cells.setdefault(row["decade"], []).extend([Cell(row["title"] + year, kind="text"), value])
     headings = ["decade", "furthest ahead", "precocity", "furthest behind", "precocity"]
     return Table(headings, [[Cell(f"{decade}s"), *of_decade] for decade, of_decade in cells.items()])

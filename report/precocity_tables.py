@@ -17,6 +17,8 @@ import corpus
 import script
 from script import InputError
 
+from .tsv import write_tsv
+
 LISTED = 3  # documents at either end of each decade in the TSV; the page shows the first
 VALUES = ("precocity", "novelty", "transience")
 SURE = ("se_years", "se_passages", "p_value", "z", "later_over_earlier")
@@ -170,14 +172,11 @@ def most_and_least(documents: pd.DataFrame) -> list[dict]:
         for kind, members in zip(("most", "least"), both):
             for rank, row in enumerate(members.itertuples(), start=1):
                 facts = {"decade": decade, "kind": kind, "rank": rank, "docid": row.Index, "year": row.year}
-                facts |= {"title": row.title.replace("\t", " "), "passages": row.passages}
-                values = {name: getattr(row, name) for name in VALUES + SURE}
-                found.append(facts | {name: "" if pd.isna(x) else f"{x:.6g}" for name, x in values.items()})
+                facts |= {"title": row.title, "passages": row.passages}
+                found.append(facts | {name: getattr(row, name) for name in VALUES + SURE})
     return found
 
 
 def write_most_and_least(path: Path, listed: list[dict]) -> None:
     """Write the rows of most_and_least as TSV, with a header, for people to open in a spreadsheet."""
-    names = ("decade", "kind", "rank", "docid", "year", "title", "passages", *VALUES, *SURE)
-    cells = [names, *([script.spreadsheet_cell(row[name]) for name in names] for row in listed)]
-    script.write_lines(path, ("\t".join(map(str, row)) + "\n" for row in cells))
+    write_tsv(path, listed)

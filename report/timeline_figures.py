@@ -7,6 +7,7 @@ years, int, go with it), training records. Out: PNG files in a folder, each with
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -47,8 +48,18 @@ def draw_scores(measurements: Measurements, color: dict[str, str], folder: Path)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
     panels[0][0].invert_yaxis()
-    caption = "The main columns of the table with their 95% intervals. Small dots are single runs (seeds)."
-    return save(figure, folder / "scores.png", "How certain the values are", caption)
+    caption = "With 95% intervals; the table below has all measures. Small dots are single runs (seeds)."
+    return save(figure, folder / "scores.png", "The main measures", caption, score_rows(measurements))
+
+
+def score_rows(measurements: Measurements) -> Iterator[dict]:
+    """Yield every measure of every representation, and of every difference, as rows of a TSV."""
+    named = [(name, "", mean) for name, mean in measurements.means.items()] + list(measurements.differences)
+    for name, less, estimates in named:
+        for key, _, _ in METRICS:
+            value, bounds = estimates[key].value, interval(estimates[key].replicates) or (np.nan, np.nan)
+            facts = {"representation": name, "less": less, "measure": key}
+            yield facts | {"value": np.nan if value is None else value, "low": bounds[0], "high": bounds[1]}
 
 
 def draw_panel(axes, key: str, measurements: Measurements, color: dict[str, str]) -> None:
@@ -68,6 +79,7 @@ def draw_panel(axes, key: str, measurements: Measurements, color: dict[str, str]
 def draw_loss(trainings: dict[str, list[dict]], color: dict[str, str], folder: Path) -> Picture:
     """Draw each model's training loss by step, of its first seed, raw and as a running mean."""
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    rows = []
     for name, (training, *_) in trainings.items():
         steps = [point["step"] for point in training["loss_curve"]]
         loss = np.array([point["loss"] for point in training["loss_curve"]], dtype=float)
@@ -75,13 +87,15 @@ def draw_loss(trainings: dict[str, list[dict]], color: dict[str, str], folder: P
         running = [loss[max(0, i - width + 1) : i + 1].mean() for i in range(len(loss))]
         axes.plot(steps, loss, color=color[name], alpha=0.3, linewidth=1)
         axes.plot(steps, running, color=color[name], linewidth=2, label=legend_name(name))
+        columns = zip(steps, loss, running)
+        rows += [{"model": name, "step": step, "loss": one, "running_mean": mean} for step, one, mean in columns]
     axes.set(xlabel="optimizer step", ylabel="training loss", ylim=(0, None))
     axes.legend(frameon=False)
     caption = (
         "Multiple Negatives Ranking Loss at each step, and its running mean. It dips at the end of an epoch, "
         "because the last batch is smaller and holds fewer negatives."
     )
-    return save(figure, folder / "loss.png", "Training loss", caption)
+    return save(figure, folder / "loss.png", "Training loss", caption, rows)
 
 
 def year_similarity(documents: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,8 +108,11 @@ def year_similarity(documents: np.ndarray, years: np.ndarray) -> tuple[np.ndarra
 def draw_heat_maps(drawn: dict[str, Run], years: np.ndarray, folder: Path) -> Picture:
     """Draw the similarity of every year with every other, one panel a representation."""
     figure, panels = plt.subplots(1, len(drawn), figsize=(5.2 * len(drawn), 4.6), layout="constrained", squeeze=False)
+    rows = []
     for axes, (name, run) in zip(panels[0], drawn.items()):
         present, similarity = year_similarity(run.documents, years)
+        for i, j in zip(*np.triu_indices(len(present))):
+            rows.append({"representation": name, "year": present[i], "other": present[j], "cosine": similarity[i, j]})
         off_diagonal = similarity[~np.eye(len(present), dtype=bool)]
         low, high = np.percentile(off_diagonal, [1, 99]) if len(off_diagonal) else (0, 1)
         edges = np.append(present, present[-1] + 1)
@@ -107,7 +124,7 @@ def draw_heat_maps(drawn: dict[str, Run], years: np.ndarray, folder: Path) -> Pi
         "Cosine similarity of two years' mean documents; each panel has its own scale. Distinct periods appear "
         "as squares along the diagonal, steady change as a band."
     )
-    return save(figure, folder / "heat_maps.png", "Every year compared with every other", caption)
+    return save(figure, folder / "heat_maps.png", "Every year compared with every other", caption, rows)
 
 
 def draw_distance_by_gap(drawn: dict[str, Run], years: np.ndarray, color: dict[str, str], folder: Path) -> Picture:
@@ -117,12 +134,14 @@ def draw_distance_by_gap(drawn: dict[str, Run], years: np.ndarray, color: dict[s
     bins = apart // 5
     enough = [b for b in np.unique(bins) if (bins == b).sum() >= 10]
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    rows = []
     for name, run in drawn.items():
         distance = run.distance[upper]
         score = (distance - distance.mean()) / distance.std()
         means = [score[bins == b].mean() for b in enough]
         middles = [b * 5 + 2.5 for b in enough]
         axes.plot(middles, means, color=color[name], linewidth=2, label=legend_name(name))
+        rows += [{"representation": name, "years_between": x, "distance": y} for x, y in zip(middles, means)]
     axes.set(xlabel="years between two documents", ylabel="distance (standard deviations)")
     axes.axhline(0, color="#cccccc", linewidth=1, zorder=0)
     axes.legend(frameon=False)
@@ -130,12 +149,13 @@ def draw_distance_by_gap(drawn: dict[str, Run], years: np.ndarray, color: dict[s
         "Mean distance of two documents by the years between them. The more steadily a line rises, the better "
         "distance reflects time."
     )
-    return save(figure, folder / "distance_by_gap.png", "Distance against time", caption)
+    return save(figure, folder / "distance_by_gap.png", "Distance against time", caption, rows)
 
 
 def draw_maps(drawn: dict[str, Run], years: np.ndarray, folder: Path) -> Picture:
     """Draw the documents on their first two principal components, colored by year."""
     figure, panels = plt.subplots(1, len(drawn), figsize=(5.2 * len(drawn), 4.6), layout="constrained", squeeze=False)
+    rows = []
     for axes, (name, run) in zip(panels[0], drawn.items()):
         centered = run.documents - run.documents.mean(axis=0)
         _, singular, directions = np.linalg.svd(centered, full_matrices=False)
@@ -143,8 +163,9 @@ def draw_maps(drawn: dict[str, Run], years: np.ndarray, folder: Path) -> Picture
         plane[:, 0] *= np.sign(np.corrcoef(plane[:, 0], years)[0, 1] or 1)  # time runs to the right
         shares = singular[:2] ** 2 / (singular**2).sum()
         points = axes.scatter(*plane.T, c=years, cmap="viridis", s=22, linewidth=0)
+        rows += [{"representation": name, "year": year, "x": x, "y": y} for year, (x, y) in zip(years, plane)]
         axes.set(title=name, xticks=[], yticks=[])
         axes.set(xlabel=f"1st component ({shares[0]:.0%})", ylabel=f"2nd component ({shares[1]:.0%})")
     figure.colorbar(points, ax=panels[0].tolist(), shrink=0.8, label="year")
     caption = "Each point is a document, placed by its first two principal components."
-    return save(figure, folder / "maps.png", "A map of the documents", caption)
+    return save(figure, folder / "maps.png", "A map of the documents", caption, rows)

@@ -39,8 +39,8 @@ def write_page(
         note=frame.note,
         summary=summary(measurements),
         seeds=seeds_line(measurements),
-        measured=measured_table(measurements.means),
-        differences=difference_table(measurements.differences),
+        measured=measured_table(measurements.means).turned("measure"),
+        differences=difference_table(measurements.differences).turned("measure"),
         definitions=[(heading, definition) for _, heading, definition in METRICS],
         pictures=pictures,
         sections=[script.regular_file(section).read_text(encoding="utf-8") for section in frame.sections],
@@ -102,20 +102,21 @@ def sign(difference: Estimate) -> int:
     return 0 if bounds is None else int(bounds[0] > 0) - int(bounds[1] < 0)
 
 
-def summary(measurements: Measurements) -> str:
+def summary(measurements: Measurements) -> list[str]:
     """Return a sentence for each difference of timeline ρ: what tuning gained, and whether it is certain."""
     sentences, means = [], measurements.means
     for of, less, estimates in measurements.differences:
         difference, bounds = estimates["timeline_rho"], interval(estimates["timeline_rho"].replicates)
         if difference.value is None or bounds is None:
             continue
-        verdict = {1: "higher than", -1: "lower than", 0: "not distinguishable from"}[sign(difference)]
+        how = {1: "more closely with {} than", -1: "less closely with {} than", 0: "about as closely with {} as"}
+        values = [means[name]["timeline_rho"].value for name in (of, less)]
         sentences.append(
-            f"On held-out documents, the timeline ρ of {of} ({means[of]['timeline_rho'].value:.3f}) is {verdict} that "
-            f"of {less} ({means[less]['timeline_rho'].value:.3f}; difference {difference.value:+.3f}, 95% interval "
-            f"{bounds[0]:+.3f} to {bounds[1]:+.3f})."
+            "Distances between held-out documents follow the years between them "
+            f"{how[sign(difference)].format(of)} with {less}: timeline ρ is {values[0]:.3f} and {values[1]:.3f} "
+            f"(difference {difference.value:+.3f}, 95% interval {bounds[0]:+.3f} to {bounds[1]:+.3f})."
         )
-    return " ".join(sentences)
+    return sentences
 
 
 def seeds_line(measurements: Measurements) -> str:

@@ -332,6 +332,13 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
         "scores.png", "heat_maps.png", "distance_by_gap.png", "maps.png", "loss.png"
     }  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "r").glob("*.png"))
+    written = {path.stem: path.read_text().splitlines() for path in (folder / "r").glob("*.tsv")}
+    assert set(written) == {path.stem for path in (folder / "r").glob("*.png")}
+    rows = [dict(zip(written["scores"][0].split("\t"), line.split("\t"))) for line in written["scores"][1:]]
+    assert len(rows) == (4 + 1) * len(measures.METRICS) and rows[-1]["less"] == "base, centered"
+    assert float(rows[0]["value"]) == pytest.approx(measured["base"]["mrr_at_10"]["value"], rel=1e-5)
+    heading = page.index("<h2>The main measures")
+    assert page.index('class="lead"') < heading < page.index("<table>") < page.index("<h2>Every year")
 
 
 def test_the_page_tells_what_a_kept_model_has_otherwise_than_asked_for(evaluated):

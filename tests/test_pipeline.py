@@ -357,7 +357,18 @@ def test_pairs_without_paraphrase_match_the_set_that_is_named_not_the_newest(mak
 def test_chunk_files_are_read_alike_in_every_stage(make):
     commands = make("-n", "precocity", "report", "TRAIN=nopara", "CORPUS_FLAGS=--encoding-errors replace").stdout
     reading = [command for command in re.split(r"(?<!\\)\n", commands) if re.search(r" -r /|calc_precocity", command)]
-    assert len(reading) == 7 and all("--encoding-errors replace" in command for command in reading)
+    assert len(reading) == 8 and all("--encoding-errors replace" in command for command in reading)
+
+
+def test_one_make_report_shows_precocity_too_unless_it_is_left_out(make):
+    """The first time, too, with nothing made before. CAMPUS measures precocity elsewhere."""
+    measured = SCRIPTS[5:]
+    said = make("-n", "report", "TRAIN=nopara").stdout
+    assert ran(said)[-3:] == measured and f"--section {make.output}/precocity/nopara/section.html" in said
+    for words in (["PRECOCITY=no"], ["CAMPUS=campus:/x"]):
+        said = make("-n", "report", "TRAIN=nopara", *words).stdout
+        assert not set(measured[:2]) & set(ran(said)) and "--section" not in said and ran(said)[-1] == measured[2]
+        assert ran(make("-n", "precocity", "report", "TRAIN=nopara", *words).stdout)[-3:] == measured
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
