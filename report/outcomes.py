@@ -24,6 +24,7 @@ from script import InputError, log
 from .measures import document_draws, estimate, interval
 from .precocity_tables import KEYS, Choice, measured_in, read_table
 from .regression import TERMS, Design, compare_groups, regress
+from .tsv import write_tsv
 
 DRAWS, SEED = 999, 0
 DOCUMENTS_EACH = 4  # that a coefficient needs
@@ -248,8 +249,4 @@ def with_interval(figure: str, draws: np.ndarray) -> tuple[float | None, float |
 
 def write_outcomes(path: Path, figures: list[Figure]) -> None:
     """Write all figures as TSV for people; what can't be computed is empty."""
-    lines = ["\t".join(Figure._fields)]
-    for figure in figures:
-        cells = (f"{cell:.6g}" if isinstance(cell, float) else script.spreadsheet_cell(cell) for cell in figure)
-        lines.append("\t".join("" if cell is None else str(cell).replace("\t", " ") for cell in cells))
-    script.write_lines(path, (f"{line}\n" for line in lines))
+    write_tsv(path, (figure._asdict() for figure in figures))

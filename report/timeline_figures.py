@@ -57,9 +57,9 @@ def score_rows(measurements: Measurements) -> Iterator[dict]:
     named = [(name, "", mean) for name, mean in measurements.means.items()] + list(measurements.differences)
     for name, less, estimates in named:
         for key, _, _ in METRICS:
-            value, bounds = estimates[key].value, interval(estimates[key].replicates) or (np.nan, np.nan)
+            low, high = interval(estimates[key].replicates) or (None, None)
             facts = {"representation": name, "less": less, "measure": key}
-            yield facts | {"value": np.nan if value is None else value, "low": bounds[0], "high": bounds[1]}
+            yield facts | {"value": estimates[key].value, "low": low, "high": high}
 
 
 def draw_panel(axes, key: str, measurements: Measurements, color: dict[str, str]) -> None:
