@@ -2,9 +2,9 @@
 
 Reads the metadata, the folder of chunk files and a sentence-transformers model. Writes <outputpath>/1790.parquet
 and so on (paperId, chunknumber, embedding), each whole or not at all; a decade that is there already, made by the
-same model from the same texts, is skipped. When all decades asked for are done, <outputpath>/manifest.json says so:
-model, dimensions, counts, documents without passages, size and SHA-256 of each file. With --decade (an array of
-jobs, one a decade) the task that finds all others done writes it.
+same model from the same texts, is skipped. A run that was stopped goes on within a decade. When all decades asked for
+are done, <outputpath>/manifest.json says so: model, dimensions, counts, documents without passages, size and SHA-256
+of each file. With --shard (an array of jobs), the last task of all writes it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import argparse
 import hashlib
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import corpus
 import lock
 import script
-from corpus import ChunkFolder, DecadePassages, Document
-from encoder import Encoder, EncoderSettings, check_version, model_digest, progress_bar
+from corpus import ChunkFolder, Document
+from embedding import Embedding
+from encoder import Encoder, EncoderSettings, check_version, model_digest
 from script import InputError, log
 
 EXAMPLE = "python Apply_Tuned_Model.py -m models/para10/final -o embeddings/para10 -t metadata.tsv -r chunks"
@@ -94,50 +94,6 @@ def check_chunk_files(args, decades: dict[int, list[Document]], chunks: ChunkFol
     log.info("%d of %d documents have a chunk file; %d decades", found, len(documents), len(decades))
 
 
-# ---------------------------------------------------------------- embedding
-
-
-def embed_decade(folder: Path, plan: dict, passages: DecadePassages, encoder: Encoder, progress) -> None:
-    """Write one decade's file, then its record."""
-    target, record = folder / plan["file"], corpus.record_of_decade(folder, plan["decade"])
-    before = corpus.read_if_there(record)
-    if before.get("passages") and not passages.texts:
-        raise InputError(
-            f"no chunk file has a passage of the {plan['decade']}s, but {target} holds {before['passages']}: check -r "
-            f"and its disk; if the documents are really gone, delete {record} and run again."
-        )
-    vectors = None
-    if passages.texts:
-        cut_before = encoder.cut
-        vectors = encoder.encode(passages.texts, progress)
-        cut = encoder.cut - cut_before
-        corpus.check_vectors(plan["decade"], passages, vectors)
-        plan |= {"dimensions": int(vectors.shape[1]), "computed": encoder.computed, "passages_at_the_limit": cut}
-    # What can be refused has been refused. From here on the folder isn't complete.
-    (folder / corpus.MANIFEST).unlink(missing_ok=True)
-    corpus.write_decade(folder, plan, passages, vectors)
-
-
-def embed(folder: Path, todo: dict[int, list[Document]], chunks: ChunkFolder, encoder: Encoder, settings: dict) -> None:
-    """Embed the decades that are not there yet, made from the same texts with the same settings."""
-    lines = {decade: sum(map(chunks.lines, documents)) for decade, documents in todo.items()}
-    with progress_bar(sum(lines.values())) as progress:
-        for decade, documents in todo.items():
-            progress.set_postfix_str(f"decade {decade}", refresh=False)
-            odd_before = Counter(chunks.counts())
-            passages = corpus.read_decade(documents, chunks)
-            plan = corpus.plan_decade(decade, documents, passages, settings)
-            if corpus.is_written(folder, plan, corpus.read_if_there(corpus.record_of_decade(folder, decade))):
-                log.info("%s: there already, made from the same texts by the same model", folder / plan["file"])
-                progress.total -= lines[decade]
-                continue
-            plan["oddities"] = {name: count - odd_before[name] for name, count in chunks.counts().items()}
-            embed_decade(folder, plan, passages, encoder, progress)
-    chunks.log_oddities()
-    if encoder.cut:
-        log.warning("%d passages fill all %d tokens and may be cut", encoder.cut, encoder.model.max_seq_length)
-
-
 # ---------------------------------------------------------------- the manifest
 
 
@@ -179,11 +135,12 @@ def write_manifest(folder: Path, args, started: float, done) -> bool:
 # ---------------------------------------------------------------- the command
 
 
-def decade(text: str) -> int:
-    """Argparse type: the first year of a decade."""
-    if not text.removeprefix("-").isdecimal() or int(text) % 10:
-        raise argparse.ArgumentTypeError(f"{text!r} is not the first year of a decade, as 1790 is")
-    return int(text)
+def shard(text: str) -> tuple[int, int]:
+    """Argparse type: K/N, the K-th of N shards."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N, where K is from 1 to N, as 2/4 is")
+    return int(number), int(count)
 
 
 def parse_args(argv: list[str] | None = None):
@@ -192,7 +149,8 @@ def parse_args(argv: list[str] | None = None):
     add("-m", "--modelpath", required=True, metavar="MODEL", help="folder, or name on the Hugging Face hub")
     script.add_corpus_arguments(arguments)
     add("-o", "--outputpath", required=True, metavar="FOLDER", help="where the decades' files go")
-    add("--decade", type=decade, metavar="YEAR", help="only the decade of this first year")
+    share = "one task of several: only the K-th of N equal shares of the passages"
+    add("--shard", type=shard, default=(1, 1), metavar="K/N", help=share)
     add("--only-these-years", action="store_true", help="leave decades of earlier runs out of the manifest")
     how = arguments.add_argument_group("how")
     count, add = script.positive_int, how.add_argument
@@ -217,10 +175,6 @@ def main(argv: list[str] | None = None) -> int:
     decades = corpus.by_decade(documents_asked_for(args))
     if not decades:
         raise InputError(f"{args.metadatapath} has no document of the years asked for; check -s and -e (exclusive).")
-    todo = {decade: documents for decade, documents in decades.items() if args.check or args.decade in (None, decade)}
-    if not todo:
-        log.info("no document of the %ds in %s: nothing to do", args.decade, args.metadatapath)
-        return 0
     folder, settings = Path(args.outputpath), settings_of(args)
     chunks = ChunkFolder(args.rootfolder, args.encoding_errors)
     check_folder(folder, args, settings)
@@ -228,17 +182,19 @@ def main(argv: list[str] | None = None) -> int:
         check_version(args.modelpath)
         check_chunk_files(args, decades, chunks)
         return 0
-    with lock.alone_in(folder, *([] if args.decade is None else [args.decade])):
+    number, tasks = args.shard
+    with lock.alone_in(folder, *([f"{number}-of-{tasks}"] if tasks > 1 else [])):
         check_folder(folder, args, settings)  # another run may just have ended
         how = (args.device, args.precision, args.batch_size, args.max_seq_length, args.dtype, args.trust_remote_code)
-        embed(folder, todo, chunks, Encoder(EncoderSettings(args.modelpath, *how)), settings)
-        others = {decade: documents for decade, documents in decades.items() if decade not in todo}
-        if manifest_stands(folder, args, decades):
+        embedding = Embedding(folder, chunks, Encoder(EncoderSettings(args.modelpath, *how)), settings)
+        whole = embedding.make(decades, args.shard)
+        others = {decade: documents for decade, documents in decades.items() if decade not in whole}
+        if all(whole.values()) and manifest_stands(folder, args, decades):
             log.info("manifest.json is there already and lists all %d decades", len(decades))
-            if args.decade is None:
+            if not others:
                 (folder / corpus.MANIFEST).touch()  # newer than what it was checked against, so that make believes it
-        elif not corpus.are_written(folder, others, chunks, settings):
-            log.info("other tasks have decades left to embed; the last of the %d writes manifest.json", len(decades))
+        elif not all(whole.values()) or not corpus.are_written(folder, others, chunks, settings):
+            log.info("other tasks have passages left to embed; the last of them writes manifest.json")
         elif write_manifest(folder, args, started, decades.keys()):
             log.info("%d decades in %s", len(decades), folder)
     return 0

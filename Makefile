@@ -101,7 +101,7 @@ $(OUTPUT)/models/%/training.json: $(call stamps,paraphrased/%.tsv) $(TUNING) | $
 # ---- 4. embeddings --------------------------------------------------------------------------------------------------
 apply-local: $(OUTPUT)/embeddings/$(TRAIN)/manifest.json ## Embed every passage with the tuned model on this machine.
 
-APPLYING := Apply_Tuned_Model.py $(call code,encoder) $(call stamps,corpus apply)
+APPLYING := Apply_Tuned_Model.py $(call code,embedding encoder) $(call stamps,corpus apply)
 apply = $(PYTHON) Apply_Tuned_Model.py $(CORPUS) --only-these-years $(APPLY_FLAGS) -o $(@D) -m $(1)
 # A folder from which a decade's file is gone is made whole again.
 $(foreach one,$(wildcard $(OUTPUT)/embeddings/*),$(if $(call lacking,$(one)),$(eval $(one)/manifest.json: FORCE)))

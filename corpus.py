@@ -17,7 +17,7 @@ import stat
 import unicodedata
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,6 +36,7 @@ from script import (
 
 if TYPE_CHECKING:  # numpy costs 0.1 s, pyarrow 0.3 s: --help must not pay for them
     import numpy as np
+    import pyarrow as pa
 
 PAIR_COLUMNS = ("paperId", "year", "anchor", "positive", "category")
 PARAPHRASED_COLUMNS = (*PAIR_COLUMNS, "system_prompt", "temperature", "model")
@@ -291,6 +292,18 @@ class ChunkFolder:
             raise InputError(f"{path} changed while it was being read; run this again.")
         return found
 
+    def afresh(self) -> ChunkFolder:
+        """Return the same folder with nothing read and counted yet."""
+        return ChunkFolder(self.root, self.encoding_errors)
+
+    def add(self, other: ChunkFolder) -> None:
+        """Count what was odd in the files that another has read as if they had been read here."""
+        self.missing += other.missing
+        self.empty += other.empty
+        self.disordered += other.disordered
+        self.nul_bytes += other.nul_bytes
+        self.blank_passages += other.blank_passages
+
     def log_oddities(self) -> None:
         """Log what was missing or odd in the files read so far."""
         for names, what in (
@@ -508,21 +521,57 @@ def write_embeddings(path: str | Path, paper_ids: list[str], chunk_numbers: list
         vectors: float32 or float16, shape (passages, dimensions).
     """
     import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-    from pyarrow import parquet
 
     columns = {"paperId": pa.array(paper_ids, pa.string()), "chunknumber": pa.array(chunk_numbers, pa.int32())}
-    dimensions = vectors.shape[1]
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    write_tables(path, iter([pa.table(columns)]))
+
+
+def join_embeddings(path: str | Path, parts: list[Path]) -> None:
+    """Write one file of all passages in Parquet files of one decade, in their order; one of them is in memory."""
+    write_tables(path, map(read_part, parts))
+
+
+def read_part(path: Path) -> pa.Table:
+    """Return an embedding file as the table that it was written from: Parquet has a name of its own for list items."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    vectors = table.schema.field("embedding").type
+    as_written = pa.field("embedding", pa.list_(vectors.value_type, vectors.list_size))
+    return table.cast(table.schema.set(2, as_written))
+
+
+def write_tables(path: str | Path, tables: Iterator[pa.Table]) -> None:
+    """Write tables of paperId, chunknumber and embedding to one file, one after the other."""
+    from pyarrow import parquet
+
+    first = next(tables)
     with replacing(path) as beside, open(beside, "wb") as handle:
         if Path(path).suffix == ".tsv":
-            columns |= {f"embedding_{i + 1}": pa.array(vectors[:, i].astype("float32")) for i in range(dimensions)}
+            dimensions = first.schema.field("embedding").type.list_size
             # The original's reader splits at tabs and does not unquote, not even the header.
-            handle.write(("\t".join(columns) + "\n").encode())
-            options = arrow_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
-            arrow_csv.write_csv(pa.table(columns), handle, options)
-        else:
-            columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimensions)
-            parquet.write_table(pa.table(columns), handle, compression="zstd", use_dictionary=["paperId"])
+            names = ("paperId", "chunknumber", *(f"embedding_{i + 1}" for i in range(dimensions)))
+            handle.write(("\t".join(names) + "\n").encode())
+            for table in itertools.chain([first], tables):
+                write_tsv(handle, table, names)
+            return
+        how = {"compression": "zstd", "use_dictionary": ["paperId"]}
+        with parquet.ParquetWriter(handle, first.schema, **how) as writer:
+            for table in itertools.chain([first], tables):
+                writer.write_table(table)
+
+
+def write_tsv(handle, table: pa.Table, names: tuple[str, ...]) -> None:
+    """Write a table's rows to an open file, a column for each dimension."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    numbers = table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1).astype("float32")
+    columns = [table["paperId"], table["chunknumber"], *map(pa.array, numbers.T)]
+    options = arrow_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+    arrow_csv.write_csv(pa.table(columns, names), handle, options)
 
 
 def check_tsv_names(documents: list[Document]) -> None:
@@ -594,10 +643,13 @@ class DecadePassages(NamedTuple):
 
     def digest(self) -> str:
         """Return a SHA-256 of the passages in order."""
-        digest = hashlib.sha256()
+        return self.added_to(hashlib.sha256()).hexdigest()
+
+    def added_to(self, digest):
+        """Return a SHA-256 that goes on with these passages."""
         for paper_id, text in zip(self.paper_ids, self.texts):
             digest.update(f"{paper_id}\t{text}\n".encode())
-        return digest.hexdigest()
+        return digest
 
 
 def by_decade(documents: list[Document]) -> dict[int, list[Document]]:
@@ -619,18 +671,39 @@ def read_decade(documents: list[Document], chunks: ChunkFolder) -> DecadePassage
     return DecadePassages(paper_ids, numbers, texts)
 
 
-def plan_decade(decade: int, documents: list[Document], passages: DecadePassages, settings: dict) -> dict:
-    """Return the part of a decade's record that is known before its passages are embedded."""
-    with_passages = set(passages.paper_ids)
-    return {
-        "decade": decade,
-        "file": f"{decade}.{settings['format']}",
-        "documents": len(with_passages),
-        "passages": len(passages.texts),
-        "without_passages": [d.paper_id for d in documents if d.paper_id not in with_passages],
-        "texts_sha256": passages.digest(),
-        **settings,
-    }
+class DecadePlan:
+    """What is known of a decade before its passages are embedded, once all its documents have been read in order.
+
+    Attributes:
+        chunks: what was odd in the files of these documents alone.
+        passages: how many there are.
+    """
+
+    def __init__(self, decade: int, chunks: ChunkFolder, settings: dict):
+        self.decade, self.chunks, self.settings = decade, chunks.afresh(), settings
+        self.digest, self.documents, self.passages, self.without = hashlib.sha256(), 0, 0, []
+
+    def read(self, documents: list[Document]) -> DecadePassages:
+        """Return the passages of the next documents."""
+        passages = read_decade(documents, self.chunks)
+        passages.added_to(self.digest)
+        found = set(passages.paper_ids)
+        self.documents += len(found)
+        self.passages += len(passages.texts)
+        self.without += [document.paper_id for document in documents if document.paper_id not in found]
+        return passages
+
+    def record(self) -> dict:
+        """Return the beginning of the decade's record."""
+        return {
+            "decade": self.decade,
+            "file": f"{self.decade}.{self.settings['format']}",
+            "documents": self.documents,
+            "passages": self.passages,
+            "without_passages": self.without,
+            "texts_sha256": self.digest.hexdigest(),
+            **self.settings,
+        }
 
 
 def record_of_decade(folder: Path, decade: int) -> Path:
@@ -671,8 +744,10 @@ def are_written(folder: Path, decades: dict[int, list[Document]], chunks: ChunkF
     if not all(is_so(settings, records.get(decade, {})) for decade in decades):
         return False
     for decade, documents in decades.items():
-        plan = plan_decade(decade, documents, read_decade(documents, chunks), settings)
-        if not is_written(folder, plan, records[decade]):
+        plan = DecadePlan(decade, chunks, settings)
+        for document in documents:  # one at a time: a decade may be larger than the memory
+            plan.read([document])
+        if not is_written(folder, plan.record(), records[decade]):
             return False
     return True
 
@@ -691,15 +766,15 @@ def check_vectors(decade: int, passages: DecadePassages, vectors: np.ndarray) ->
         )
 
 
-def write_decade(folder: Path, record: dict, passages: DecadePassages, vectors: np.ndarray | None) -> None:
-    """Replace a decade's file, then its record; `vectors` is None for a decade without passages."""
+def write_decade(folder: Path, record: dict, write: Callable[[Path], None] | None) -> None:
+    """Replace a decade's file, then its record; `write` makes the file, and is None for a decade without passages."""
     path, target = record_of_decade(folder, record["decade"]), folder / record["file"]
     before = read_if_there(path)
     path.unlink(missing_ok=True)
-    if vectors is None:
+    if write is None:
         target.unlink(missing_ok=True)
     else:
-        write_embeddings(target, passages.paper_ids, passages.numbers, vectors)
+        write(target)
     if before and before["file"] != target.name:
         (folder / before["file"]).unlink(missing_ok=True)
     write_json(path, record | {"bytes": file_size(target), "sha256": file_digest(target)})

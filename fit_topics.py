@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -46,12 +47,13 @@ def write_mixtures(folder: Path, decades: dict[int, list[Document]], chunks: Chu
     """
     start = 0
     for decade, documents in decades.items():
-        passages = corpus.read_decade(documents, chunks)
-        vectors = mixtures[start : start + len(passages.texts)]
-        start += len(passages.texts)
-        record = corpus.plan_decade(decade, documents, passages, settings) | {"oddities": {}}
-        record |= {"dimensions": settings["topics"]} if passages.texts else {}
-        corpus.write_decade(folder, record, passages, vectors if passages.texts else None)
+        plan = corpus.DecadePlan(decade, chunks, settings)
+        paper_ids, numbers, texts = plan.read(documents)
+        vectors = mixtures[start : start + len(texts)]
+        start += len(texts)
+        write = partial(corpus.write_embeddings, paper_ids=paper_ids, chunk_numbers=numbers, vectors=vectors)
+        record = plan.record() | {"oddities": {}} | ({"dimensions": settings["topics"]} if texts else {})
+        corpus.write_decade(folder, record, write if texts else None)
 
 
 def fit(args, decades: dict[int, list[Document]], started: float) -> None:

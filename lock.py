@@ -54,20 +54,23 @@ def alone_in(folder: str | Path, *parts: str | int):
 
 @contextlib.contextmanager
 def ending_in_order():
-    """Have SIGTERM end this process as Ctrl-C does, giving back what it holds; its exit status is 143 either way."""
+    """Have SIGTERM and SIGUSR1 end this process as Ctrl-C does, giving back what it holds.
+
+    Slurm sends the second before a time limit. The exit status is the same as without: 143 and 138.
+    """
 
     def interrupt(number, frame):
         raise KeyboardInterrupt(number)
 
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, interrupt)
+    signals = [number for number in (signal.SIGTERM, signal.SIGUSR1) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in signals * is_main:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in signals * is_main:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -81,6 +84,19 @@ def holding(path: Path):
     finally:
         if read_lock(path) == holder:
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def holding_if_free(path: Path):
+    """Hold a lock and yield True; where another run holds it or may do so, say which in the log and yield False."""
+    with contextlib.ExitStack() as kept:
+        try:
+            kept.enter_context(holding(path))
+            is_free = True
+        except InputError as error:
+            log.info("%s", error)
+            is_free = False
+        yield is_free
 
 
 def create_lock(path: Path, holder: dict) -> bool:

@@ -26,8 +26,8 @@ import synthetic  # noqa: E402
 import torch  # noqa: E402
 import tqdm  # noqa: E402
 
-import Apply_Tuned_Model as apply  # noqa: E402
 import corpus  # noqa: E402
+from embedding import Embedding  # noqa: E402
 from encoder import Encoder, EncoderSettings, autocasting, load_model, pick_device, pick_inference_precision  # noqa: E402
 
 OLD_SLICE, OLD_BATCH = 2048, 32
@@ -90,7 +90,7 @@ class Ways:
         documents, _ = corpus.read_metadata(self.folder / "metadata.tsv")
         settings = {"format": "parquet", "dtype": "float32"}
         chunks = corpus.ChunkFolder(self.folder / "chunks")
-        apply.embed(output, corpus.by_decade(documents), chunks, self.kept[precision], settings)
+        Embedding(output, chunks, self.kept[precision], settings).make(corpus.by_decade(documents))
         return corpus.read_embeddings(output / "1900.parquet")[2]
 
     def all(self) -> dict:

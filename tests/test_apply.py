@@ -176,7 +176,7 @@ def every_file(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("flags", [("-r", "EMPTY"), ("-r", "EMPTY", "--decade", "1910"), ("-m", "no/such-model")])
+@pytest.mark.parametrize("flags", [("-r", "EMPTY"), ("-r", "EMPTY", "--shard", "1/2"), ("-m", "no/such-model")])
 def test_what_is_refused_touches_nothing_that_is_finished(run, tmp_path, capsys, flags):
     """An unmounted disk, a folder of another corpus, a slip in the model's name."""
     (tmp_path / "EMPTY").mkdir()
@@ -293,38 +293,37 @@ def test_tasks_for_single_decades_share_a_folder_and_its_manifest(run):
     assert len(json.loads((folder / "manifest.json").read_text())["decades"]) == 6
 
 
-def test_an_array_of_single_decades_is_whole_with_its_last_task(run, word_corpus, caplog):
+def test_an_array_of_shards_is_whole_with_its_last_task(run, word_corpus, caplog):
     (word_corpus.chunks / "doc05.txt").unlink()
-    for year in range(1950, 1890, -10):
-        status, folder = run("-s", "1890", "-e", "1955", "--decade", str(year))
-        assert status == 0 and (folder / "manifest.json").exists() == (year == 1900)
+    for number in range(6, 0, -1):
+        status, folder = run("-s", "1890", "-e", "1955", "--shard", f"{number}/6")
+        assert status == 0 and (folder / "manifest.json").exists() == (number == 1)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [record["decade"] for record in manifest["decades"]] == list(range(1900, 1960, 10))
     assert manifest["oddities"]["documents_without_file"] == 1
     before = files(folder)
-    assert run("--decade", "1890")[0] == 0 and "no document of the 1890s" in caplog.text
+    assert run("--shard", "4/1000", "-e", "1955")[0] == 0 and "manifest.json is there already" in caplog.text
     assert files(folder) == before and (folder / "manifest.json").exists()
 
 
 @pytest.mark.slow
 def test_no_task_of_an_array_calls_a_folder_whole_that_is_not(run, word_corpus, monkeypatch):
-    years = range(1900, 1960, 10)
-    for year in years:
-        _, folder = run("--decade", str(year))
+    for number in range(1, 7):
+        _, folder = run("--shard", f"{number}/6")
     manifest = folder / "manifest.json"
     for name in ("doc05.txt", "doc21.txt"):  # of the 1910s and the 1950s
         (word_corpus.chunks / name).write_text("0\tw1 w2 w3\n")
-    for year in (1910, 1920):
-        assert run("--decade", str(year))[0] == 0 and not manifest.exists()
-    assert run("--decade", "1950")[0] == 0 and manifest.exists()
+    for number in (2, 3):
+        assert run("--shard", f"{number}/6")[0] == 0 and not manifest.exists()
+    assert run("--shard", "6/6")[0] == 0 and manifest.exists()
     written = manifest.stat().st_mtime_ns
     assert [record["passages"] for record in json.loads(manifest.read_text())["decades"]] == [48, 37, 48, 48, 48, 37]
-    assert run("--decade", "1920")[0] == 0 and manifest.stat().st_mtime_ns == written
+    assert run("--shard", "3/6")[0] == 0 and manifest.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("reading", range(1, 6))
 def test_a_record_may_vanish_while_it_is_read(run, monkeypatch, reading):
-    """Another task of the array takes its decade's record away before it embeds the decade again."""
+    """Another task of the array takes a decade's record away before it puts the decade together again."""
     _, folder = run()
     record, manifest, read = folder / "decades/1950.json", folder / "manifest.json", script.read_json
     manifest.unlink()
@@ -337,7 +336,7 @@ def test_a_record_may_vanish_while_it_is_read(run, monkeypatch, reading):
         return read(path)
 
     monkeypatch.setattr(corpus, "read_json", read_too_late)
-    assert run("--decade", "1920")[0] == 0
+    assert run("--shard", "3/6")[0] == 0
     assert record.exists() or not manifest.exists()
 
 
@@ -345,11 +344,11 @@ def test_two_runs_in_one_folder_are_refused_and_tasks_of_an_array_are_not(run, t
     folder = tmp_path / "embeddings"
     with lock.alone_in(folder):
         assert run()[0] == 2 and "embeddings is in use by process" in capsys.readouterr().err
-        assert run("--decade", "1910")[0] == 2 and [path.name for path in folder.iterdir()] == [".lock"]
+        assert run("--shard", "2/6")[0] == 2 and [path.name for path in folder.iterdir()] == [".lock"]
         assert run("--check")[0] == 0
-    with lock.alone_in(folder, 1900):
-        assert run()[0] == 2 and run("--decade", "1900")[0] == 2
-        assert run("--decade", "1910")[0] == 0
+    with lock.alone_in(folder, "1-of-6"):
+        assert run()[0] == 2 and run("--shard", "1/6")[0] == 2
+        assert run("--shard", "2/6")[0] == 0
         assert files(folder).keys() == {"1910.parquet"}
 
 

@@ -197,7 +197,7 @@ def test_a_finished_training_or_corpus_is_checked_without_work(corpus_folder, ti
     flags = ["-d", str(tmp_path / "pairs.tsv"), "-o", str(tmp_path / "model"), "--eval-fraction", "0.3", "--check"]
     assert TuneEmbeddings.main([*flags, "--base-model", str(tiny_encoder)]) == 0
     assert TuneEmbeddings.main([*flags, "--base-model", "no/such-model"]) == 2
-    flags = ["-m", "not/yet", "-o", str(tmp_path / "vectors"), *corpus_folder.flags, "--decade", "1900", "--check"]
+    flags = ["-m", "not/yet", "-o", str(tmp_path / "vectors"), *corpus_folder.flags, "--shard", "1/2", "--check"]
     assert Apply_Tuned_Model.main(flags) == 0
     assert not (tmp_path / "model").exists() and not (tmp_path / "vectors").exists()
     for path in corpus_folder.chunks.iterdir():
