@@ -98,6 +98,8 @@
 # More flags of sbatch for the two kinds of jobs.
 #TRAIN_SBATCH = --time=02:00:00 --gpus-per-node=4
 #APPLY_SBATCH = --partition=gpuA100x4-preempt
+# Several GPUs embed, each an equal number of passages: faster from some millions of passages on.
+#SHARDS = 4
 # Where make pull-embeddings sends the decades instead of here, and make precocity-cluster measures: host:path. Each
 # model's embeddings get a folder named by TRAIN below it. The host is a login node: a transfer node, such as
 # cli-dtn.researchdata.illinois.edu, takes embeddings but submits no jobs.

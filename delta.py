@@ -16,7 +16,7 @@ from cluster import campus, checks, fetch, follow, jobs, send
 from cluster.jobs import Queue
 from cluster.place import Place
 from cluster.send import Corpus
-from script import InputError, command, log, parser
+from script import InputError, command, log, parser, positive_int
 
 EXAMPLE = "python delta.py train --host delta --folder /projects/bbiq/novelty/tunedembeddings --train para10"
 
@@ -41,7 +41,7 @@ def setup(args: argparse.Namespace, delta: Place) -> None:
 
 def checked(args: argparse.Namespace, delta: Place, stage: str) -> tuple[jobs.Request, jobs.Command]:
     """Check all that could fail later; return the job and what it would run. InputError where something would."""
-    queue = Queue(args.account or "", args.partition or "", args.sbatch)
+    queue = Queue(args.account or "", args.partition or "", args.sbatch, args.shards)
     request = jobs.requested(stage, args.train, queue, args.flags, corpus_of(args))
     send.check_sent(delta, stage, corpus_of(args), args.output, args.train)
     return request, checks.preflight(delta, request)
@@ -125,6 +125,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     job.add_argument("--account")
     job.add_argument("--partition")
     job.add_argument("--sbatch", default="", metavar="FLAGS", help="more flags of sbatch, in one string")
+    job.add_argument(
+        "--shards", type=positive_int, default=1, metavar="N", help="apply: an array of N tasks, a GPU each"
+    )
     job.add_argument("--stage", choices=("train", "apply"), default="train", help="preflight: of which job")
     more = arguments.add_argument_group("others")
     more.add_argument("--base-model", default="sentence-transformers/all-distilroberta-v1", help="setup: fetched there")

@@ -47,6 +47,7 @@ DELTA_PARTITION        |                          |                       | part
 DELTA_PIP_FLAGS        |                          |                       | flags of pip, there
 TRAIN_SBATCH           |                          |                       | flags of sbatch, for training
 APPLY_SBATCH           |                          |                       | flags of sbatch, for embedding
+SHARDS                 |                          | 1                     | GPUs that embed there, each an equal share
 PRECOCITY_SBATCH       |                          |                       | flags of sbatch, for precocity on CAMPUS
 CAMPUS                 |                          |                       | host:path for embeddings and precocity
 SSH                    |                          | ssh                   | ssh command

@@ -27,7 +27,7 @@ from tuning.folder import ADJUSTS
 ROOM = {"train": 10, "apply": 10, "precocity": 2}
 STOPPED = {
     "train": "a training that is stopped goes on by itself",
-    "apply": "an embedding job that is stopped starts its decade from nothing",
+    "apply": "an embedding job that is stopped goes on by itself",
     "precocity": "of a job that is stopped, the years that are done stay",
 }
 OVERRIDING = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_TIMELIMIT")
@@ -88,7 +88,7 @@ def show_effect(command: Command, got: dict[str, Answer]) -> None:
     said = got["sbatch"].text
     rows = rows_of(option(said, "partition"), got["partitions"].text)
     time = option(said, "time") or max((row.get("DefaultTime", "") for row in rows), key=minutes, default="")
-    print(f"runs   {re.sub('--decade 00', '--decade …', shlex.join(command.words))}")
+    print(f"runs   {shlex.join(command.words)}")
     print("".join(f"NOTE   {sentence}\n" for sentence in cost.repeated(command.words)), end="")
     print(f"costs  {cost.most(said, time)}", flush=True)
 

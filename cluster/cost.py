@@ -16,7 +16,7 @@ class Share(NamedTuple):
     """What goes with one GPU of a partition on Delta, and the charge for it."""
 
     factor: float  # charge units an hour
-    cores: float
+    cores: int
     gigabytes: float  # 10^9 bytes
 
 

@@ -48,8 +48,8 @@ def wait(place: Place, model: str, every: float) -> None:
             break
         time.sleep(every)
     if bad := failures(found):
-        onward = "the same make target goes on, an embedding job from the start of its decade"
-        raise InputError(f"{'; '.join(bad)}: {place.target(f'logs TRAIN={model}')} shows why; {onward}.")
+        shows_why = f"{place.target(f'logs TRAIN={model}')} shows why"
+        raise InputError(f"{'; '.join(bad)}: {shows_why}; the same make target goes on.")
 
 
 def failures(found: list[tuple[Job, str]]) -> list[str]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import ledger
+from cluster import cost, ledger
 from cluster.ledger import LEDGER, Job, Snapshot
 from cluster.place import Answer, Place, last_line
 from cluster.send import Corpus
@@ -23,6 +23,7 @@ from corpus import MANIFEST, TRAINING_RECORD, decade_of
 from script import InputError
 
 AT_ONCE = 8  # tasks of the array, where the job file does not say
+FILE_CORES = 16  # what the job files ask for: a GPU's share of most nodes
 LOCK = "logs/.submitting"
 PAUSE, TRIES = 2, 120  # seconds between tries for the lock, and how many
 # A site's sbatch may print a banner around the id, or a sentence in spite of --parsable.
@@ -41,9 +42,13 @@ class Queue:
     account: str = ""
     partition: str = ""
     sbatch: str = ""  # more flags of sbatch, as one would type them
+    shards: int = 1  # tasks among which the passages are divided
 
     def words(self) -> list[str]:
         set_here = {"account": self.account, "partition": self.partition}
+        share = cost.share_of(self.partition)
+        if share and share.cores < FILE_CORES:
+            set_here["cpus-per-task"] = share.cores
         return [f"--{name}={value}" for name, value in set_here.items() if value]
 
 
@@ -75,7 +80,9 @@ def requested(stage: str, model: str, queue: Queue, flags: list[str], corpus: Co
     file = FILES[stage].format(model)
     if not Path(file).exists():
         raise InputError(f"there is no {file}; copy slurm/train_para20.slurm to that name and edit it.")
-    array = [f"--array={array_of_decades(corpus, file)}"] if stage != "train" else []
+    array = [f"--array={array_of_decades(corpus, file)}"] if stage == "precocity" else []
+    if stage == "apply" and queue.shards > 1:
+        array = [f"--array=1-{queue.shards}", "--output=logs/%x-%A_%a.out"]
     return Request(stage, model, (*queue.words(), *array, *shlex.split(queue.sbatch)), file, tuple(flags))
 
 

@@ -12,13 +12,14 @@ AT_DELTA = $(ANY_PYTHON) delta.py --host '$(DELTA)' --folder '$(DELTA_DIR)' --ss
   --train $(TRAIN) --output $(OUTPUT) $(if $(CAMPUS),--campus '$(CAMPUS)') $(if $(filter campus,$(AT)),--at-campus)
 DATA = -t $(METADATA) -r $(CHUNKS) $(YEARS)
 QUEUE = $(if $(DELTA_ACCOUNT),--account '$(DELTA_ACCOUNT)') $(if $(DELTA_PARTITION),--partition '$(DELTA_PARTITION)')
+SPLIT = $(if $(filter-out 1,$(SHARDS)),--shards '$(SHARDS)')
 TABLE = $(if $(filter nopara,$(TRAIN)),pairs/nopara.tsv,paraphrased/$(TRAIN).tsv)
 TRAIN_JOB = $(QUEUE) --sbatch='$(TRAIN_SBATCH)' -- $(call given,BASE_MODEL,--base-model $(BASE_MODEL)) \
   $(call given,SEED,--seed $(SEED)) \
   $(call given_there,OUTPUT,-d $(OUTPUT)/$(TABLE) -o $(OUTPUT)/models/$(TRAIN)) \
   $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(CORPUS_FLAGS) $(TUNE_FLAGS)
 MODEL = $(if $(filter base,$(TRAIN)),$(BASE_MODEL),$(FAR_OUTPUT)/models/$(TRAIN)/final)
-APPLY_JOB = $(QUEUE) --sbatch='$(APPLY_SBATCH)' -- \
+APPLY_JOB = $(QUEUE) $(SPLIT) --sbatch='$(APPLY_SBATCH)' -- \
   $(if $(filter TRAIN,$(GIVEN))$(call given_there,OUTPUT,yes),-m $(MODEL) -o $(FAR_OUTPUT)/embeddings/$(TRAIN)) \
   $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) --only-these-years $(YEARS) $(CORPUS_FLAGS) \
   $(APPLY_FLAGS)
@@ -40,7 +41,7 @@ preflight: ## Check all that could fail once jobs wait in the queue.
 train: ## Check, then submit the tuning job (TRAIN=para10|para20|nopara).
 	@$(AT_DELTA) $(DATA) train $(TRAIN_JOB)
 
-apply: ## Check, then submit the embedding jobs, one a decade; they wait for a training under way.
+apply: ## Check, then submit the embedding job, on SHARDS GPUs; it waits for a training under way.
 	@$(AT_DELTA) $(DATA) apply $(APPLY_JOB)
 
 status: ## Show jobs, their last lines and what is complete. AT=campus: at CAMPUS; logs, cancel, wait, too.

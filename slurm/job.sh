@@ -97,10 +97,8 @@ run_to_the_end() {
   trap : USR1 TERM
   srun --ntasks=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "${words[@]}" || status=$?
   echo "$(date '+%F %T') ended with status $status"
-  # Only a training has checkpoints.
-  case " $* " in *" Apply_Tuned_Model.py "*) how="starts its decade from nothing" ;; esac
-  # 75: stopped by a signal with a checkpoint, which torchrun turns into 1; 143 and 138: killed by a preemption's TERM
-  # or by USR1 before Python could take it.
+  # 75: stopped by a signal with a checkpoint, which torchrun turns into 1; 143 and 138: ended by a preemption's TERM
+  # or by USR1, with what was done by then.
   case $status in
     0) ;;
     75 | 143 | 138) again ;;
@@ -123,7 +121,7 @@ again() {
       echo "restarted $RESTARTS times: submit it again to go on" >&2
       return
     fi
-    echo "${how:-goes on} in a new run of job $id"
+    echo "goes on in a new run of job $id"
     if scontrol requeue "$id"; then return; fi
   done
   echo "Slurm did not answer, so the job ends here: submit it again to go on" >&2

@@ -166,7 +166,7 @@ def test_a_time_over_the_limit_of_every_partition_is_seen(partition, asked, limi
     )
     assert found == ([expected] if limit else [])
     for finding in checks.findings(APPLY, facts(sbatch=sbatch_said(partition=partition, time=asked))):
-        assert finding.well or "an embedding job that is stopped starts its decade from nothing" in finding.text
+        assert finding.well or "an embedding job that is stopped goes on by itself" in finding.text
 
 
 def test_a_time_that_is_not_asked_for_is_the_partitions():
@@ -323,7 +323,7 @@ def test_a_lock_that_a_killed_job_left_on_another_host_is_told(tmp_path, state, 
         ("gres=gpu:a100:2 nodes=2 time=1:00:00", "4 charge units a run (4 GPUs × 1 h"),
         ("gpus=3 time=1:00:00", "3 charge units a run (3 GPUs × 1 h"),
         (
-            "gpus-per-node=1 array=179-202%8 time=02:00:00",
+            "gpus-per-node=1 array=1-24%8 time=02:00:00",
             "48 charge units a run (24 tasks × 1 GPU × 2 h × 1 on gpuA100x4)",
         ),
         ("gpus-per-node=1 array=1,3-5,10-20:5 time=01:00:00", "7 charge units a run (7 tasks × 1 GPU"),
@@ -369,13 +369,13 @@ def test_flags_given_twice_are_named(words, expected):
 
 
 def test_what_a_job_runs_and_costs_is_shown_before_it_is_submitted(capsys):
-    words = ("Apply_Tuned_Model.py", "-m", "a b", "--decade", "00", "--dtype", "float16", "--dtype", "float32")
+    words = ("Apply_Tuned_Model.py", "-m", "a b", "--dtype", "float16", "--dtype", "float32")
     said = sbatch_said(time="02:00:00").replace("sbatch: cpus", "sbatch: gpus-per-node       : 1\nsbatch: cpus")
     checks.show_effect(Command(words, "a b", "x"), facts(sbatch=said))
     by_default = said.replace("sbatch: time                : 02:00:00\n", "")
     checks.show_effect(Command(words[:3], "a b", "x"), facts(sbatch=by_default))
     assert capsys.readouterr().out.splitlines() == [
-        "runs   Apply_Tuned_Model.py -m 'a b' --decade … --dtype float16 --dtype float32",
+        "runs   Apply_Tuned_Model.py -m 'a b' --dtype float16 --dtype float32",
         "NOTE   --dtype is given 2 times; float32 counts, not float16",
         "costs  at most 2 charge units a run (1 GPU × 2 h × 1 on gpuA100x4); an account with less left keeps it "
         "waiting (QOSGrpBillingMinutes)",

@@ -33,13 +33,13 @@ def corpus_of(corpus_folder, *flags) -> Corpus:
 def test_the_array_has_a_task_for_each_decade_of_the_metadata(corpus_folder, years, array):
     for year in years:
         corpus_folder.add(f"d{year}", year, 1)
-    assert array_of_decades(corpus_of(corpus_folder), str(ROOT / "slurm/apply_tuned.slurm")) == array
+    assert array_of_decades(corpus_of(corpus_folder), str(ROOT / "slurm/precocity.slurm")) == array
 
 
 def test_the_array_keeps_to_the_years_and_to_what_the_job_file_says(corpus_folder, tmp_path):
     for year in (1790, 1805, 1815):
         corpus_folder.add(f"d{year}", year, 1)
-    job = tmp_path / "apply.slurm"
+    job = tmp_path / "precocity.slurm"
     job.write_text("#SBATCH --array=1-2%3   # EDIT\n")
     assert array_of_decades(corpus_of(corpus_folder, "-s", "1800"), str(job)) == "180-181%3"
     with pytest.raises(script.InputError, match="has no document of the years asked for"):
@@ -51,7 +51,7 @@ def test_the_array_keeps_to_the_years_and_to_what_the_job_file_says(corpus_folde
 
 def job_words(args, stage):
     """Return the words behind sbatch."""
-    queue = Queue(args.account or "", args.partition or "", args.sbatch)
+    queue = Queue(args.account or "", args.partition or "", args.sbatch, args.shards)
     request = requested(stage, args.train, queue, args.flags, delta.corpus_of(args))
     return [*request.sbatch, request.file, *request.flags]
 
@@ -71,6 +71,26 @@ def test_only_what_the_user_set_goes_to_sbatch(corpus_folder, monkeypatch):
     ]
     words = ["--account=me", "--time=1:00:00", "--comment=two words", "slurm/train_nopara.slurm", "--epochs", "3"]
     assert job_words(arguments(corpus_folder, *flags), "train") == words
+
+
+def test_embedding_is_one_job_or_an_array_of_shards_that_the_user_may_change(corpus_folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    file, shards = "slurm/apply_tuned.slurm", ["--array=1-3", "--output=logs/%x-%A_%a.out"]
+    assert job_words(arguments(corpus_folder), "apply") == job_words(arguments(corpus_folder, "--shards", "1"), "apply")
+    assert job_words(arguments(corpus_folder), "apply") == [file]
+    flags = ("--shards", "3", "--sbatch=--array=1-3%1")
+    assert job_words(arguments(corpus_folder, *flags), "apply") == [*shards, "--array=1-3%1", file]
+    assert job_words(arguments(corpus_folder, "--shards", "3"), "train") == ["slurm/train_para10.slurm"]
+
+
+@pytest.mark.parametrize(
+    ("partition", "cores"),
+    [("gpuH200x8", ["--cpus-per-task=12"]), ("gpuH200x8-interactive", ["--cpus-per-task=12"]), ("gpuA40x4", [])]
+    + [("gpuA100x8", []), ("elsewhere", [])],
+)
+def test_a_partition_with_fewer_cores_a_gpu_is_asked_for_no_more(partition, cores):
+    """By Delta's documents; a job that takes more of the cores than of the GPUs pays for the cores."""
+    assert Queue(partition=partition).words() == [f"--partition={partition}", *cores]
 
 
 @pytest.mark.parametrize("words", [["a", "b c"], ["it's"], ["$x", 'say "y"'], ["a\nb", "*"], ["back\\slash!", ""]])
@@ -169,6 +189,7 @@ def test_job_files_call_scripts_with_flags_they_have(job):
     import TuneEmbeddings
 
     environment = {"PATH": "/usr/bin:/bin", "SHOW_COMMAND": "yes", "SLURM_ARRAY_TASK_ID": "179", "HOME": "/"}
+    environment |= {"SLURM_ARRAY_TASK_MIN": "178", "SLURM_ARRAY_TASK_COUNT": "4"}  # as in --array=178-181
     plain = (ROOT / "slurm/environment.sh").read_text().replace('MODULES="pytorch-conda/2.12"', 'MODULES=""')
     script = job.read_text().replace(". slurm/job.sh", 'eval "$(sed "/environment.sh/d" slurm/job.sh)"')
     shown = subprocess.run(
@@ -182,7 +203,7 @@ def test_job_files_call_scripts_with_flags_they_have(job):
         set_ = job.stem.removeprefix("train_")
         assert args.outputdir == f"output/models/{set_}" and args.resume and set_ in args.datasource
     elif module is Apply_Tuned_Model:
-        assert args.decade == 1790 and args.modelpath.endswith("/final")
+        assert args.shard == (2, 4) and args.modelpath.endswith("/final")
     else:
         assert args.year == [*range(1790, 1800)] and args.data == "output/embeddings/para10" and args.enddate == 2010
 
