@@ -155,11 +155,22 @@ def test_job_files_edited_and_submitted_by_hand(sent):
     file = sent.far / "slurm/apply_tuned.slurm"
     edited = file.read_text().replace("MODEL=output/models/para10/final", 'MODEL="output/models/my own/final"')
     edited = edited.replace("EMBEDDINGS=output/embeddings/para10", 'EMBEDDINGS="output/embeddings/my own"')
-    edited = edited.replace("YEARS=()", "YEARS=(-s 1905 -e 1920)").replace("--array=179-202%8", "--array=189-191%8")
+    edited = edited.replace("YEARS=()", "YEARS=(-s 1905 -e 1920)").replace("logs/%x-%j.out", "logs/%x-%A_%a.out")
+    edited = edited.replace("##SBATCH --array=1-4", "#SBATCH --array=0-1")
     file.write_text(edited)
+    # Parts of two documents, and time to be stopped in the second of the three.
+    module, slow = sent.far / "embedding.py", "        __import__('time').sleep(3)\n        cut_before ="
+    code = module.read_text().replace("PART = 50_000", "PART = 24").replace("        cut_before =", slow)
+    module.write_text(code)
     job = sent.submit("slurm/apply_tuned.slurm", "--device", "cpu")
-    assert sent.until_ended(job) == "COMPLETED"
     folder = sent.far / "output/embeddings/my own"
+    sent.until(lambda: list(folder.glob("decades/1910-*.part")))
+    sent.delta(f"scancel --signal=USR1 {job}")
+    assert sent.until_ended(job) == "COMPLETED"
+    log = sent.log(f"{job}_1")
+    assert "--shard 2/2" in log and "ended with status 138" in log and "goes on in a new run" in log, log
+    assert "decade 1910: a part of 24 passages is there already" in log and not list(folder.glob(".lock*")), log
+    assert not list(folder.glob("decades/*-*")) and corpus.read_manifest(folder)["passages"] == 72
     assert sorted(path.name for path in folder.glob("*.parquet")) == ["1900.parquet", "1910.parquet"]
     assert set(corpus.read_embeddings(folder / "1900.parquet")[0]) == {"doc02", "doc03"}
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}

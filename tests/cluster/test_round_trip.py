@@ -56,7 +56,7 @@ def test_the_round_trip_from_pairs_to_the_campus_cluster(user):
     user.make("sync-delta")
     user.delta("rm -r logs")
     assert "submitted job" in user.make("train")
-    assert "after job" in user.make("apply")
+    assert "after job" in user.make("apply", "SHARDS=2")
     train, apply = (line.split("\t")[3] for line in (user.far / "logs/jobs.tsv").read_text().splitlines())
     user.until(lambda: user.checkpoint("nopara", 50))
     user.delta(f"scancel --signal=USR1 {train}")
