@@ -155,16 +155,16 @@ def test_parts_change_neither_rows_nor_format_nor_what_is_counted(run, monkeypat
 
 
 def stop_after(monkeypatch, parts, number):
-    """Have a signal sent to this process once so many parts are written."""
-    written, write = [], embedding.write_json
+    """Have a signal sent to this process when it is about to embed one part more than so many."""
+    calls, encode = [], Encoder.encode
 
-    def write_then_stop(path, data):
-        write(path, data)
-        written.append(path)
-        if len(written) == parts:
+    def stopped(self, texts, progress):
+        calls.append(len(texts))
+        if len(calls) > parts:
             os.kill(os.getpid(), number)
+        return encode(self, texts, progress)
 
-    monkeypatch.setattr(embedding, "write_json", write_then_stop)
+    monkeypatch.setattr(Encoder, "encode", stopped)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR1, 138), (signal.SIGTERM, 143)])
