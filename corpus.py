@@ -263,8 +263,8 @@ class ChunkFolder:
 
     def lines(self, document: Document) -> int:
         """Return about how many passages a document has, 0 where its file can't be read; refuses and counts nothing."""
-        data, _ = read_plain_file(f"{self.root}/{document.filename}")
-        return data.count(b"\n") + bool(data and not data.endswith(b"\n"))
+        data, _ = read_plain_file(str(self.path_of(document)))
+        return max(data.count(b"\n"), data.count(b"\r")) + bool(data and not data.endswith((b"\n", b"\r")))
 
     def count(self, document: Document) -> int:
         """Return how many passages a document has; chosen() then reads them from their places alone."""

@@ -101,6 +101,15 @@ def test_one_document_larger_than_a_part_is_a_part(corpus_folder):
     assert [part.passages for part in parts] == [3, PART + 1, 6, 0]
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_files_of_all_systems_are_cut(tmp_path, ending):
+    """Lines that end as on an old Mac; an accent that the disk writes otherwise than the metadata."""
+    (tmp_path / "e\u0301.txt").write_bytes(f"0\ta{ending}1\tb{ending}2\tc".encode())
+    documents = [corpus.Document(f"d{i}", 1900, "\u00e9.txt") for i in range(20)]
+    parts = embedding.cut({1900: documents}, corpus.ChunkFolder(tmp_path))
+    assert [part.passages for part in parts] == [24, 24, 12]
+
+
 @pytest.mark.parametrize("text", ["0/4", "5/4", "4", "a/b", "-1/4", "1/4/2"])
 def test_a_shard_that_cannot_be_is_refused(run, capsys, text):
     with pytest.raises(SystemExit):
