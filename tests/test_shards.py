@@ -120,6 +120,7 @@ def test_a_shard_that_cannot_be_is_refused(run, capsys, text):
 # ---------------------------------------------------------------- the same files
 
 
+@pytest.mark.slow
 def test_shards_make_the_files_of_a_plain_run_byte_for_byte(run, word_corpus, tmp_path):
     (word_corpus.chunks / "doc05.txt").unlink()
     (word_corpus.chunks / "doc06.txt").write_text("0\tw1 w2\n1\t \n3\tw3\n")
@@ -135,6 +136,7 @@ def test_shards_make_the_files_of_a_plain_run_byte_for_byte(run, word_corpus, tm
     assert of_plain["oddities"]["documents_without_file"] == of_plain["oddities"]["blank_passages_skipped"] == 1
 
 
+@pytest.mark.slow
 def test_parts_change_neither_rows_nor_format_nor_what_is_counted(run, monkeypatch, tmp_path):
     for kind in corpus.EMBEDDING_FORMATS:
         flags = ("--format", kind, "--max-seq-length", "16", "--dtype", "float16")
@@ -204,6 +206,7 @@ def test_shards_that_change_between_two_stops_reuse_all_parts(run, plain, word_c
     assert products(tmp_path / "e") == plain
 
 
+@pytest.mark.slow
 def test_a_part_of_another_model_of_other_texts_or_cut_off_is_never_used(
     run, word_corpus, embedded, tmp_path, monkeypatch
 ):
