@@ -48,7 +48,7 @@ $(VENV)/.installed-demo: demo/requirements.txt demo/requirements-no-deps.txt $(V
 
 # ---- demo: the same pipeline with demo/demo.mk ----------------------------------------------------------------------
 demo: $(VENV)/.installed-demo ## Run all of it on the State of the Union addresses, no key or GPU needed.
-	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk pairs pairs-no-paraphrase precocity report
+	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk pairs pairs-no-paraphrase precocity map report
 
 # ---- 1. pairs -------------------------------------------------------------------------------------------------------
 pairs: $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv ## Choose training pairs, some flagged for paraphrase.
@@ -178,7 +178,7 @@ $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EX
 	  $(foreach run,$(RUNS),$(firstword $(subst -seed, ,$(run)))=$(EXPERIMENT)/$(run)/embeddings) \
 	  $(RUNS:%=--training $(EXPERIMENT)/%/training.json))
 
-# ---- a topic model; the heavy steps on a cluster; measurements ------------------------------------------------------
+# ---- a topic model; a map; the heavy steps on a cluster; measurements ------------------------------------------------------
 include $(filter-out settings.mk Makefile,$(PARTS))
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
@@ -200,8 +200,8 @@ format: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format .
 
 # ---- cleaning -------------------------------------------------------------------------------------------------------
-clean: ## Delete pairs, embeddings, precocity and reports; never paraphrases or models.
-	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/precocity $(OUTPUT)/report $(OUTPUT)/settings
+clean: ## Delete pairs, embeddings, precocity, maps and reports; never paraphrases or models.
+	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/precocity $(OUTPUT)/map $(OUTPUT)/report $(OUTPUT)/settings
 	rm -rf $(EXPERIMENT)/*/embeddings $(EXPERIMENT)/base $(EXPERIMENT)/report
 
 clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=yes.

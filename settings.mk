@@ -1,7 +1,7 @@
 # The settings: their table, and what follows from it. Part of the Makefile; change settings in config.mk, not here.
 
-# Of the Makefile. The cluster gets no benchmarks.
-PARTS := settings.mk Makefile topics.mk slurm/delta.mk $(wildcard benchmarks/bench.mk)
+# Of the Makefile. The cluster gets neither map nor benchmarks.
+PARTS := settings.mk Makefile topics.mk slurm/delta.mk $(wildcard map.mk benchmarks/bench.mk)
 
 VENV ?= .venv
 CONFIG ?= config.mk
@@ -13,14 +13,14 @@ endif
 
 # name | stages it steers: they run again when it changes | default | meaning
 define TABLE
-METADATA               | precocity section report | data/metadata.tsv     | table of documents
+METADATA               | precocity section map report | data/metadata.tsv     | table of documents
 CHUNKS                 | corpus                   | data/chunks           | folder of chunk files
 CORPUS_FLAGS           | corpus precocity         |                       | how to read chunk files
 START_YEAR             | corpus precocity         |                       | first year
 END_YEAR               | corpus precocity         |                       | the year after the last
 OUTPUT                 |                          | output                | folder for all products
 TRAIN                  |                          | para10                | model: para10, para20 …, nopara, base, or topics
-SEED                   | pairs nopara paraphrase tune topics report | 0          | seed of all random choices
+SEED                   | pairs nopara paraphrase tune topics map report | 0          | seed of all random choices
 PAIRS_PER_YEAR         | pairs                    | 400                   | largest number of pairs a year
 PAIRS_FLAGS            | pairs                    |                       | flags of select_training_pairs_final.py
 PARAPHRASE_SET         | nopara                   | $(firstword $(filter para%,$(TRAIN) para10)) | pairs whose number nopara matches
@@ -34,6 +34,7 @@ TOPICS_FLAGS           | topics                   |                       | flag
 PRECOCITY_FLAGS        | precocity                |                       | flags of calc_precocity_for_embeddings.py
 PRECOCITY_REPORT_FLAGS | section                  |                       | flags of report_precocity.py
 PRECOCITY              | report                   | $(if $(CAMPUS),no,yes) | no: make report shows precocity only if it was pulled
+MAP_FLAGS              | map                      |                       | flags of draw_map.py
 REPORT_FLAGS           | report                   |                       | flags of evaluate_timeline.py
 EXPERIMENT_SETS        | experiment               | nopara para10 para20  | models that make experiment compares
 EXPERIMENT_SEEDS       | experiment               | 0 1 2                 | seeds that each of them is tuned with
@@ -113,13 +114,13 @@ STAGES := $(sort $(STAGES) held $(VARIANTS:%=tune+%))
 
 $(call stamps,$(STAGES)): $(OUTPUT)/settings/%.txt: FORCE | $(READY)
 	$(stamp) $(foreach name,$(STEERS_$*),$(call quoted,$(name) = $($(name))))
-$(call stamps,corpus precocity section report): | $(METADATA)
+$(call stamps,corpus precocity section map report): | $(METADATA)
 .PHONY: FORCE
 FORCE:
 
 # A product from which others are made has a stamp, too: they are made again only when its content has changed.
 PRODUCTS := pairs/%.tsv paraphrased/%.tsv models/%/training.json embeddings/%/manifest.json precocity/%/manifest.json \
-  precocity/%/section.html
+  precocity/%/section.html map/%/map.html
 define stamp_of_product
 $(OUTPUT)/settings/$(1).txt: $(OUTPUT)/$(1) FORCE | $(READY)
 	$$(stamp) 'PRODUCT = $$<'

@@ -18,7 +18,11 @@ regression.py         what precocity explains
 precocity_figures.py  the pictures
 precocity_page.py     section.html, a part of report.html
 
-What both share:
+A map to walk in:
+map_data.py           documents, passages, their places, and which documents are nearest
+map_page.py           map.html, the still picture, and its section for report.html
+
+What all share:
 drawing.py            colors; how a picture gets onto the disk
 tsv.py                tables for people
 page.py, templates/   HTML

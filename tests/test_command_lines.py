@@ -20,6 +20,7 @@ SCRIPTS = [
     "evaluate_timeline.py",
     "calc_precocity_for_embeddings.py",
     "report_precocity.py",
+    "draw_map.py",
 ]
 # calc_precocity_for_embeddings.py keeps the letters and names of the published script.
 LETTERS = {
