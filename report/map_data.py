@@ -115,8 +115,8 @@ def lay_out(documents: Documents, passages: Passages, seed: int) -> tuple[np.nda
     from umap import UMAP  # a second, and only a map needs it
 
     neighborhood = min(NEIGHBORHOOD, len(documents.years) - 1)
-    spread_out = {"init": "random"} if len(documents.years) < NEIGHBORHOOD else {}  # too few for its spectral start
-    layout = UMAP(n_neighbors=neighborhood, metric="cosine", random_state=seed, n_jobs=1, **spread_out)
+    # Its spectral start fails with few documents, and where many form islands it takes ten minutes.
+    layout = UMAP(n_neighbors=neighborhood, metric="cosine", init="pca", random_state=seed, n_jobs=1)
     places = layout.fit_transform(documents.vectors)
     turn = turn_to_time(places, documents.years)
     of_passages = layout.transform(passages.vectors) if len(passages.number) else np.empty((0, 2))
@@ -140,35 +140,31 @@ def nearest_of_all(documents: Documents) -> tuple[Nearest, Nearest, Nearest]:
     Documents of one year are compared with all others together, so that memory holds BLOCK rows of cosines at most.
     """
     vectors, years = documents.vectors, documents.years
-    found = tuple(empty_nearest(len(years)) for _ in range(3))
+    shape = len(years), NEAREST
+    found = tuple(Nearest(np.full(shape, -1), np.full(shape, -np.inf, np.float32)) for _ in range(3))
     for year in np.unique(years):
         first, end = np.searchsorted(years, [year, year + 1])
         for start in range(first, end, BLOCK):
             rows = np.arange(start, min(start + BLOCK, end))
             cosines = vectors[rows] @ vectors.T
             cosines[np.arange(len(rows)), rows] = -np.inf  # nothing is near itself
-            for nearest, (low, high) in zip(found, ((0, first), (end, len(years)), (0, len(years)))):
-                keep_nearest(nearest, rows, cosines[:, low:high], low)
+            parts = [nearest_in(cosines[:, low:high], low) for low, high in ((0, first), (end, None), (first, end))]
+            ids, values = map(np.hstack, zip(*parts))
+            top, of_all = nearest_in(values, 0)
+            parts[2] = np.take_along_axis(ids, top, axis=1), of_all
+            for nearest, (ids, values) in zip(found, parts):
+                nearest.cosines[rows, : ids.shape[1]] = values
+                nearest.ids[rows, : ids.shape[1]] = np.where(np.isneginf(values), -1, ids)
     return found
 
 
-def empty_nearest(documents: int) -> Nearest:
-    """Return room for the nearest of some documents."""
-    shape = (documents, NEAREST)
-    return Nearest(np.full(shape, -1), np.full(shape, -np.inf, np.float32))
-
-
-def keep_nearest(nearest: Nearest, rows: np.ndarray, cosines: np.ndarray, low: int) -> None:
-    """Note the largest cosines of each row; the first column stands for document `low`."""
+def nearest_in(cosines: np.ndarray, low: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of each row's largest cosines, largest first, and these; columns are counted from `low`."""
     count = min(NEAREST, cosines.shape[1])
-    if not count:
-        return
-    top = np.argpartition(-cosines, count - 1)[:, :count]
+    top = np.argpartition(cosines, -count, axis=1)[:, -count:] if count else np.empty((len(cosines), 0), int)
     values = np.take_along_axis(cosines, top, axis=1)
-    order = np.lexsort((top, -values))
-    values = np.take_along_axis(values, order, axis=1)
-    nearest.cosines[rows, :count] = values
-    nearest.ids[rows, :count] = np.where(np.isneginf(values), -1, np.take_along_axis(top, order, axis=1) + low)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(top, order, axis=1) + low, np.take_along_axis(values, order, axis=1)
 
 
 # ---------------------------------------------------------------- the table

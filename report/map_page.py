@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -51,9 +52,11 @@ class Map:
 
 def columns_of(shown: Map) -> dict:
     """Return the table's columns, one value a document."""
+    import pyarrow as pa
+
     documents = shown.documents
     columns = {"paperId": documents.paper_ids, "title": shown.titles, "year": documents.years, "author": shown.authors}
-    columns |= {"precocity": np.array(shown.precocity, float), "passages": documents.passages}
+    columns |= {"precocity": pa.array(shown.precocity, pa.float64()), "passages": documents.passages}
     return columns | dict(zip("xy", shown.places.T))
 
 
@@ -93,12 +96,12 @@ def numbered(cells: Iterable[str]) -> tuple[list[str], list[list[int]]]:
 
     As in precocity.exclusions, authors are separated by semicolons; case and extra spaces don't count.
     """
-    numbers, names, of_each = {}, [], []
-    for cell in cells:
-        own = [" ".join(name.split()) for name in cell.split(";") if name.strip()]
-        names += [name for name in own if numbers.setdefault(name.casefold(), len(numbers)) == len(names)]
-        of_each.append([numbers[name.casefold()] for name in own])
-    return names, of_each
+    cells = [[" ".join(name.split()) for name in cell.split(";") if name.strip()] for cell in cells]
+    first_written: dict[str, str] = {}
+    for name in chain.from_iterable(cells):
+        first_written.setdefault(name.casefold(), name)
+    number = {folded: i for i, folded in enumerate(first_written)}
+    return list(first_written.values()), [[number[name.casefold()] for name in cell] for cell in cells]
 
 
 # ---------------------------------------------------------------- the still picture

@@ -71,7 +71,7 @@ function traces() {
     points(all.filter(i => !inYears(i)), {size: SIZE * 0.7, color: "#ececec"}, {hoverinfo: "skip"}),
     ...passages,
     points(inside.filter(i => !valued(i)), {size: SIZE, color: GRAY}),
-    points(inside.filter(valued), marker(inside.filter(valued), SIZE, count > 5000 ? 0.75 : 0.95)),
+    points(inside.filter(valued), marker(inside.filter(valued), SIZE, count > 5000 ? 0.75 : 0.95), {name: "documents"}),
     points(found, ring(SIZE + 7, "#1c1c1c", 2), {name: "found"}),
   ];
   if (chosen === null) return drawn;
@@ -188,7 +188,7 @@ function tip(event) {
 
 async function start() {
   const choices = ["year", ...(known.length ? ["precocity"] : []), ...(data.names.length ? ["author"] : [])];
-  element("color").append(...choices.map(name => new Option(name)));
+  element("color").append(...choices.map(name => new Option(name, name)));
   const [low, high] = range(data.year);
   for (const [id, value] of [["from", low], ["to", high]]) {
     Object.assign(element(id), {min: low, max: high, value});
