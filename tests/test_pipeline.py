@@ -168,7 +168,7 @@ def all_imports(module: str) -> set[str]:
     return IMPORTS[module].union(*(all_imports(other) for other in IMPORTS[module]))
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "fit_topics"])
+@pytest.mark.parametrize("script", [*SCRIPTS, "fit_topics", "draw_map"])
 def test_a_change_of_any_module_that_a_script_imports_reruns_its_stage(make, script):
     rules = make("-pn", "settings").stdout
     prerequisites = re.search(rf"^\S+/\S+: (?:.* )?{script}\.py .*", rules, re.MULTILINE)[0].split()
@@ -352,6 +352,17 @@ def test_pairs_without_paraphrase_match_the_set_that_is_named_not_the_newest(mak
     assert ran(make("pairs-no-paraphrase").stdout) == []
     assert ran(make("pairs-no-paraphrase", "PARAPHRASE_SET=para10").stdout) == ["select_training_pairs_no_paraphrase"]
     assert script.read_json(plain)["arguments"]["match"].endswith("para10.tsv")
+
+
+def test_a_map_shows_the_precocity_that_is_there_and_stands_in_the_report_once_drawn(make):
+    drawn, section = make.output / "map/nopara/map.html", f"--section {make.output}/map/nopara/section.html"
+    precocity = f"--precocity {make.output}/precocity/nopara"
+    assert "draw_map" not in make("-n", "report", "TRAIN=nopara").stdout
+    assert precocity not in make("-n", "map", "TRAIN=nopara", "MAP_FLAGS=--passages 0").stdout
+    drawn.parent.mkdir(parents=True)
+    drawn.touch()
+    said = make("-n", "precocity", "report", "TRAIN=nopara", "MAP_FLAGS=--passages 0").stdout
+    assert re.search(rf"draw_map\.py .*{precocity} .*--passages 0 .*evaluate_timeline\.py .*{section}", said, re.DOTALL)
 
 
 def test_chunk_files_are_read_alike_in_every_stage(make):

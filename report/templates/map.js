@@ -58,21 +58,24 @@ function threads(ids, color) {  // from the chosen document to those near it
   return {type: KIND, mode: "lines", x: via("x"), y: via("y"), line: {color, width: 1.3}, opacity: 0.7, hoverinfo: "skip"};
 }
 
-function traces() {
+function yearsChosen() {
   const first = Number(element("from").value), last = Number(element("to").value);
-  const inYears = i => first <= data.year[i] && data.year[i] <= last;
+  return i => first <= data.year[i] && data.year[i] <= last;
+}
+
+function traces() {
+  const inYears = yearsChosen();
   const inside = all.filter(inYears), by = element("color").value;
   const valued = i => by !== "precocity" || data.precocity[i] !== null;
   const passages = element("passages").checked ? [passagesOf(i => inYears(i) && valued(i))] : [];
   if (passages.length && chosen !== null) passages.push(passagesOf(i => i === chosen, {color: "#1c1c1c", opacity: 0.8}));
   const ring = (size, color, width) => ({size, color: "rgba(0,0,0,0)", line: {color, width}});
-  const found = hits.filter(inYears);
   const drawn = [
     points(all.filter(i => !inYears(i)), {size: SIZE * 0.7, color: "#ececec"}, {hoverinfo: "skip"}),
     ...passages,
     points(inside.filter(i => !valued(i)), {size: SIZE, color: GRAY}),
     points(inside.filter(valued), marker(inside.filter(valued), SIZE, count > 5000 ? 0.75 : 0.95), {name: "documents"}),
-    points(found, ring(SIZE + 7, "#1c1c1c", 2), {name: "found"}),
+    points(hits, ring(SIZE + (hits.length > 500 ? 2 : 7), "#1c1c1c", hits.length > 500 ? 1 : 2), {name: "found"}),
   ];
   if (chosen === null) return drawn;
   const near = [["earlier", EARLIER], ["later", LATER]];
@@ -159,7 +162,8 @@ const searched = all.map(i => plain(`${data.title[i]} ${authorsOf(i)} ${data.yea
 
 function search() {
   const words = plain(element("find").value).split(/\s+/).filter(Boolean);
-  hits = words.length ? all.filter(i => words.every(word => searched[i].includes(word))) : [];
+  const inYears = yearsChosen(), isHit = i => inYears(i) && words.every(word => searched[i].includes(word));
+  hits = words.length ? all.filter(isHit) : [];
   element("found").hidden = !words.length;
   const more = hits.length > MOST_FOUND ? `; the first ${MOST_FOUND}` : "";
   element("found").replaceChildren(
@@ -173,7 +177,7 @@ function slide(moved) {
   const from = element("from"), to = element("to");
   if (Number(from.value) > Number(to.value)) (moved === from ? to : from).value = moved.value;
   element("years").textContent = from.value === to.value ? from.value : `${from.value} – ${to.value}`;
-  draw();
+  search();
 }
 
 function tip(event) {
