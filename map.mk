@@ -9,7 +9,8 @@ $(VENV)/.installed-map: requirements-map.txt constraints.txt $(VENV)/.installed
 
 # It shows precocity where that has been measured, or is to be measured first.
 MEASURED := precocity/$(TRAIN)/manifest.json
-MEASURED := $(if $(filter precocity,$(MAKECMDGOALS))$(wildcard $(OUTPUT)/$(MEASURED)),$(MEASURED))
+FIRST := $(filter precocity $(if $(SECTION),report evaluate),$(MAKECMDGOALS))
+MEASURED := $(if $(FIRST)$(wildcard $(OUTPUT)/$(MEASURED)),$(MEASURED))
 
 $(OUTPUT)/map/%/map.html: draw_map.py $(call code,report precocity encoder) \
     $(call stamps,embeddings/%/manifest.json $(MEASURED) map) | $(READY:%=%-map)

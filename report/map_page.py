@@ -117,11 +117,11 @@ def draw_still(shown: Map, folder: Path) -> Picture:
     axes.spines[:].set_visible(False)
     figure.colorbar(points, ax=axes, shrink=0.7, pad=0.01, label="year")
     label(axes, [(*shown.places[i], shown.titles[i], "#1c1c1c") for i in landmarks(shown.places)])
+    page = Path(*folder.resolve().parts[-2:], "map.html")
     caption = (
-        "Each point is a document. Documents that the model finds alike lie close together (UMAP of documents' mean "
-        "vectors, by cosine). Distances across the map mean little. "
-        "map.html, beside this picture's file, is the same map to walk in: search it, click on a document to see the "
-        "nearest earlier and later ones."
+        "Each point is a document. Documents that the model finds alike lie close together (UMAP of their mean "
+        "vectors, by cosine); distances across the map mean little. The page "
+        f"{page} is the same map to walk in: search it, or click on a document to see the nearest earlier and later ones."
     )
     return save(figure, folder / "map.png", "A map of neighborhoods", caption)
 

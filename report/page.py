@@ -50,6 +50,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = data_uri
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment
 
 
