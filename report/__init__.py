@@ -1,4 +1,4 @@
-"""The report: the inside of evaluate_timeline.py and report_precocity.py.
+"""The report: the inside of evaluate_timeline.py, report_precocity.py, and draw_map.py.
 
 What tuning did:
 representations.py    embedding folders and topic mixtures as runs over the same passages

@@ -120,8 +120,8 @@ def draw_still(shown: Map, folder: Path) -> Picture:
     page = Path(*folder.resolve().parts[-2:], "map.html")
     caption = (
         "Each point is a document. Documents that the model finds alike lie close together (UMAP of their mean "
-        "vectors, by cosine); distances across the map mean little. The page "
-        f"{page} is the same map to walk in: search it, or click on a document to see the nearest earlier and later ones."
+        f"vectors, by cosine); distances across the map mean little. The page {page} is the same map to walk in: "
+        "search it, or click on a document to see the nearest earlier and later ones."
     )
     return save(figure, folder / "map.png", "A map of neighborhoods", caption)
 
