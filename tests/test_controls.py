@@ -46,12 +46,15 @@ def test_pairs_by_one_author_do_not_count(documents, most):
     found = measures.timeline_correlation(distance, documents.years, draws, most, documents.group)
     expected = [literal.timeline(distance, documents.years, draw, most, AUTHORS) for draw in draws]
     np.testing.assert_allclose(found, expected)
-    # By hand: b's two documents are out; the other pairs are 10, 20, 30, 10 years and 1, 2, 4, 3 apart.
+    # By hand: b's own pair is out. The others are 10 20 30 20 10 years apart, ranks 1½ 3½ 5 3½ 1½; distances 1 2 4 3 3,
+    # ranks 1 2 5 3½ 3½: ρ = 6 / √(9 · 9.5).
     distance = np.array([[0, 1, 2, 4], [1, 0, 9, 3], [2, 9, 0, 3], [4, 3, 3, 0]], dtype=float)
     four = of_one_draw([1900, 1910, 1920, 1930], ["a", "b", "b", "c"])
     pairs = list(zip(*measures.document_pairs(four.years, None, four.group)))
     assert pairs == [(0, 1), (0, 2), (0, 3), (1, 3), (2, 3)]
     assert list(zip(*measures.document_pairs(four.years, 10, four.group))) == [(0, 1), (2, 3)]
+    rho = measures.timeline_correlation(distance, four.years, four.draws, None, four.group)[0]
+    assert rho == pytest.approx(6 / (9 * 9.5) ** 0.5)
 
 
 def permuted_p(distance, documents, most):
@@ -153,11 +156,10 @@ def test_reliability_is_the_correlation_of_the_halves(documents):
 def test_cohort_is_what_births_explain_beyond_the_date(documents):
     births = documents.years - np.random.default_rng(3).integers(30, 70, 12)
     births[4] = np.nan
-    distance, known = distances(12), [i for i in range(12) if i != 4]
+    distance = distances(12)
     pairs = [(i, j) for i, j in literal.pairs_of(documents.years, None, AUTHORS) if 4 not in (i, j)]
     born, dated = (np.abs(v[:, None] - v[None, :]) for v in (births, documents.years))
     expected = [literal.partial(distance, born, dated, draw, pairs) for draw in documents.author_draws]
-    assert len(known) == 11
     np.testing.assert_allclose(authors.cohort(distance, documents, births), expected)
     assert authors.cohort(born, documents, births)[0] == pytest.approx(1)
 
