@@ -15,9 +15,12 @@ import numpy as np
 
 from script import log
 
-from . import measures
+from . import authors, measures
+from .controls import Controls, Documents, Extras
+from .lexical import lexical_run
 from .measures import METRICS, Estimate
 from .representations import (
+    SHRINKAGE,
     EmbeddingFolders,
     Passages,
     Run,
@@ -25,12 +28,15 @@ from .representations import (
     centered,
     drawn,
     embedding_run,
+    halves_of,
     mean_passage,
+    normalizer,
     topic_run,
 )
 from .topics import Texts, TopicSettings, topic_mixtures
 
-Estimates = dict[str, Estimate]  # by the keys of METRICS
+Estimates = dict[str, Estimate]  # by the keys of the metrics
+LEXICAL = "latent semantic analysis"
 
 
 class Bench:
@@ -39,14 +45,16 @@ class Bench:
     Args:
         held: indices of the held-out documents, ascending.
         draws: of the bootstrap.
+        extras: what some controls need, of all documents.
     Attributes:
         held: those of them that are measured, all or as many as drawn() draws, ascending.
         sampled: indices of the documents whose pairs make the measures over all documents, drawn likewise.
         wanted: what a run has to hold; at_held and at_sampled: where held and sampled stand among its documents.
     """
 
-    def __init__(self, passages: Passages, held: list[int], draws: int, seed: int):
-        self.passages, self.held, self.sampled = passages, drawn(held, seed), drawn(range(len(passages.years)), seed)
+    def __init__(self, passages: Passages, held: list[int], draws: int, seed: int, extras: Extras | None = None):
+        self.passages, self.seed = passages, seed
+        self.held, self.sampled = drawn(held, seed), drawn(range(len(passages.years)), seed)
         self.rows = measures.held_out_rows(passages, self.held)
         self.wanted = Wanted(self.rows, sorted({*self.held, *self.sampled}))
         self.at_held, self.at_sampled = (np.searchsorted(self.wanted.documents, d) for d in (self.held, self.sampled))
@@ -60,12 +68,26 @@ class Bench:
         }
         self.held_draws = measures.document_draws(len(self.held), draws, seed)
         self.sampled_draws = measures.document_draws(len(self.sampled), draws, seed + 1)
+        held, sampled = self.documents(self.held, self.held_draws), self.documents(self.sampled, self.sampled_draws)
+        self.controls = Controls(held, sampled, (extras or Extras()).of(self.sampled))
+        self.metrics = (*METRICS, *self.controls.metrics)
 
-    def measure(self, run: Run) -> Estimates:
-        """Return all METRICS of one run."""
-        found = self.retrieval(run) | self.timeline(run) | self.dating(run) | self.authorship(run)
+    def documents(self, documents: list[int], draws: np.ndarray) -> Documents:
+        """Return years, authors and draws of some documents."""
+        of_these = self.passages.authors and [self.passages.authors[i] for i in documents]
+        return Documents(self.passages.years[documents].astype(float), of_these, draws, self.seed + 2)
+
+    def measure(self, run: Run, of_passages: dict[str, np.ndarray] | None = None) -> Estimates:
+        """Return all metrics of one run.
+
+        Args:
+            of_passages: what retrieval() returned for another run with the same passages, not to be measured twice.
+        """
+        found = self.retrieval(run) if of_passages is None else of_passages
+        found = found | self.timeline(run) | self.dating(run) | self.authorship(run) | self.reliability(run)
+        found |= self.controls.measure(run.of(self.at_held), run.of(self.at_sampled))
         nothing = np.full(len(self.held_draws), np.nan)
-        return {key: measures.estimate(found.get(key, nothing)) for key, _, _ in METRICS}
+        return {key: measures.estimate(found.get(key, nothing)) for key, _, _ in self.metrics}
 
     def retrieval(self, run: Run) -> dict[str, np.ndarray]:
         """Return the measures of next passages under each draw."""
@@ -102,16 +124,21 @@ class Bench:
             "dating_error": measures.weighted_mean(np.abs(years - predicted), each, self.sampled_draws),
         }
 
+    def reliability(self, run: Run) -> dict[str, np.ndarray]:
+        """Return how far odd and even passages agree on the distances of held-out documents, under each draw."""
+        both, *_ = halves_of(self.passages, self.rows)
+        draws = self.held_draws[:, np.searchsorted(self.held, both)]
+        return {"reliability": authors.reliability(run.halves, draws)}
+
     def authorship(self, run: Run) -> dict[str, np.ndarray]:
         """Return the measures that need the documents' authors, under each draw; none without them."""
         if self.passages.authors is None:
             return {}
         years = self.passages.years[self.sampled].astype(float)
-        authors = [self.passages.authors[i] for i in self.sampled]
+        names = [self.passages.authors[i] for i in self.sampled]
         run = run.of(self.at_sampled)
-        found = {"same_author": measures.same_author_nearer(run.distance, years, authors, self.sampled_draws)}
-        groups = np.unique([author or f"\t{i}" for i, author in enumerate(authors)], return_inverse=True)[1]
-        predicted = measures.cross_validated_years(run.documents, years, groups)
+        found = {"same_author": measures.same_author_nearer(run.distance, years, names, self.sampled_draws)}
+        predicted = measures.cross_validated_years(run.documents, years, measures.author_groups(names))
         if predicted is not None:
             found["dating_r2_author"] = measures.explained(years, predicted, self.sampled_draws)
         return found
@@ -133,12 +160,14 @@ class Measurements:
         base: name of the untuned model.
         tuned: names of the tuned models.
         topics: name of the topic models, None without any.
-        runs: by name; embeddings are there a second time as "<name>, centered".
+        metrics: key, heading and definition of each measure.
+        runs: by name; embeddings are there as "<name>, centered" and "<name>, normalized means", too.
     """
 
     base: str
     tuned: list[str]
     topics: str | None = None
+    metrics: tuple[tuple[str, str, str], ...] = METRICS
     runs: dict[str, list[Estimates]] = field(default_factory=dict)
 
     def add(self, name: str, estimates: Estimates) -> None:
@@ -152,8 +181,9 @@ class Measurements:
 
     @functools.cached_property
     def differences(self) -> list[Difference]:
-        """Each tuned model less the centered base and the topic models, then each later tuned model less the first."""
-        yardsticks = [centered_name(self.base), *([self.topics] if self.topics else [])]
+        """Each tuned model less the yardsticks, then each later tuned model less the first."""
+        yardsticks = [centered_name(self.base), normalized_name(self.base), LEXICAL, self.topics]
+        yardsticks = [name for name in yardsticks if name in self.runs]
         pairs = [(name, other) for name in self.tuned for other in yardsticks]
         pairs += [(name, self.tuned[0]) for name in self.tuned[1:]]
         return [Difference(name, other, difference(self.means[name], self.means[other])) for name, other in pairs]
@@ -161,7 +191,7 @@ class Measurements:
     def as_json(self) -> dict:
         """Return the part of evaluation.json that holds the estimates."""
         return {
-            "definitions": {key: text for key, _, text in METRICS},
+            "definitions": {key: text for key, _, text in self.metrics},
             "measured": {name: as_json(mean, self.runs[name]) for name, mean in self.means.items()},
             "differences": [{"of": one.of, "less": one.less, **as_json(one.estimates)} for one in self.differences],
         }
@@ -170,41 +200,73 @@ class Measurements:
 def measure_embeddings(
     embedded: EmbeddingFolders, bench: Bench, unseen: set[str], measurements: Measurements
 ) -> dict[str, Run]:
-    """Measure every embedding folder, plain and centered.
+    """Measure every embedding folder, plain, centered, and with normalized document means.
 
     Args:
-        unseen: paperIds of the documents that the mean passage is taken without.
+        unseen: paperIds of the documents that mean and covariance are taken without.
     Returns:
         The sampled documents of each NAME's first run, for the pictures.
     """
     pictured, passages = {}, bench.passages
     for name, folder in embedded.folders:
         mean = mean_passage(embedded.decades(folder), passages, unseen)
+        to_documents = normalizer(embedded.decades(folder), passages, unseen, SHRINKAGE)
         run = embedding_run(embedded.decades(folder), passages, bench.wanted)
-        measurements.add(name, bench.measure(run))
+        of_passages = bench.retrieval(run)
+        measurements.add(name, bench.measure(run, of_passages))
         pictured.setdefault(name, run.of(bench.at_sampled))
         run = embedding_run(centered(embedded.decades(folder), mean), passages, bench.wanted)
         measurements.add(centered_name(name), bench.measure(run))
+        run = embedding_run(embedded.decades(folder), passages, bench.wanted, to_documents)
+        measurements.add(normalized_name(name), bench.measure(run, of_passages))
         log.info("measured %s", folder)
     return pictured
+
+
+def measure_words(texts: Texts, bench: Bench, measurements: Measurements) -> None:
+    """Measure latent semantic analysis, unless the corpus has too few words for it."""
+    passages = bench.passages.of(bench.wanted.documents)
+    run = lexical_run(texts, passages, measures.held_out_rows(passages, bench.at_held), bench.seed)
+    if run is None:
+        log.info("no %s: hardly any word is in two of the passages it may be fitted on", LEXICAL)
+    else:
+        measurements.add(LEXICAL, bench.measure(run))
+        log.info("measured %s", LEXICAL)
 
 
 def measure_topics(
     folder: Path, texts: Texts, settings: TopicSettings, bench: Bench, measurements: Measurements
 ) -> dict[str, Run]:
     """Measure the topic models, fitted or kept in the folder; return the sampled documents of the first."""
-    pictured, passages = {}, bench.passages.of(bench.wanted.documents)
-    rows = measures.held_out_rows(passages, bench.at_held)
+    pictured = {}
     for seed in settings.seeds:
-        run = topic_run(topic_mixtures(folder, passages, texts, settings, seed), passages, rows)
+        run = run_of_topics(folder, texts, settings, seed, bench)
         measurements.add(measurements.topics, bench.measure(run))
         pictured.setdefault(measurements.topics, run.of(bench.at_sampled))
     return pictured
 
 
+def run_of_topics(folder: Path, texts: Texts, settings: TopicSettings, seed: int, bench: Bench) -> Run:
+    """Return the run of one topic model, which is kept in the folder or, if it isn't there, fitted."""
+    passages = bench.passages.of(bench.wanted.documents)
+    mixtures = topic_mixtures(folder, passages, texts, settings, seed)
+    return topic_run(mixtures, passages, measures.held_out_rows(passages, bench.at_held))
+
+
+def hold_topics_equal(folder: Path, texts: Texts, settings: TopicSettings, bench: Bench) -> None:
+    """Have the bench compare with topic held equal, by the topic model of the first seed."""
+    run = run_of_topics(folder, texts, settings, settings.seeds[0], bench)
+    bench.controls.hold_equal(run.of(bench.at_held))
+
+
 def centered_name(name: str) -> str:
     """Return the name of a representation with the mean passage subtracted."""
     return f"{name}, centered"
+
+
+def normalized_name(name: str) -> str:
+    """Return the name of a representation with its document means normalized."""
+    return f"{name}, normalized means"
 
 
 def mean_of_runs(runs: list[Estimates]) -> Estimates:

@@ -35,7 +35,7 @@ METRICS = (
      "excluded."),
     ("timeline_rho", "timeline ρ", "Spearman correlation of the distance of two held-out documents with the years "
      "between them, over all pairs. The distance is 1 − cosine of mean passages; for topic models the Jensen–Shannon "
-     "distance of mean mixtures."),
+     "distance of mean mixtures; for latent semantic analysis 1 − cosine of whole documents."),
     ("timeline_rho_near", f"timeline ρ, ≤ {NEAR} years", f"The same, pairs at most {NEAR} years apart."),
     ("timeline_rho_all", "timeline ρ, all documents", "The same over all embedded documents, those trained on too."),
     ("dating_r2", "dating R²", "Share of the variance of the documents' years that ridge regression on their vectors "
@@ -47,7 +47,7 @@ METRICS = (
      f"{GAP_SLACK} years), one by the third's author and one not, how often the author's own is nearer; 0.5 is chance. "
      "Above it, the representation sees more than period and spelling. All embedded documents."),
 )  # fmt: skip
-LESS_IS_BETTER = {"dating_error"}
+LESS_IS_BETTER = {"dating_error", "forward_error"}
 
 
 class Estimate(NamedTuple):
@@ -215,32 +215,64 @@ def average_precision(vectors: np.ndarray, pairs: Pairs, false, document, draws:
 # ---------------------------------------------------------------- timeline
 
 
-def timeline_correlation(distance: np.ndarray, years: np.ndarray, draws: np.ndarray, most: int | None = None):
-    """Return Spearman's ρ of distance and years apart over all pairs of documents under each draw; NaN without any.
+def document_pairs(years: np.ndarray, most: int | None = None, group: np.ndarray | None = None):
+    """Return the first and the second document of each pair, int, that is at most so many years apart.
 
-    The ranks are those of the sample itself; under a draw a pair weighs the product of its documents' weights.
+    Args:
+        group: int, one a document; pairs of one group are left out.
     """
-    from scipy.stats import rankdata
-
     first, second = np.triu_indices(len(years), k=1)
-    apart = np.abs(years[first] - years[second])
-    if most is not None:
-        first, second, apart = first[apart <= most], second[apart <= most], apart[apart <= most]
-    if len(apart) < 2 or np.ptp(apart) == 0 or np.ptp(distance[first, second]) == 0:
+    kept = np.ones(len(first), dtype=bool) if most is None else np.abs(years[first] - years[second]) <= most
+    if group is not None:
+        kept &= group[first] != group[second]
+    return first[kept], second[kept]
+
+
+def weighted_correlation(x: np.ndarray, y: np.ndarray, pairs, draws: np.ndarray) -> np.ndarray:
+    """Return the correlation of two values of pairs of documents under each draw; NaN where one doesn't vary.
+
+    Under a draw a pair weighs the product of its documents' weights.
+
+    Args:
+        pairs: first and second document of each pair.
+    """
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return np.full(len(draws), np.nan)
-    x, y = (rankdata(values) for values in (apart, distance[first, second]))
     x, y = x - x.mean(), y - y.mean()
 
     def total(values):
         """The sum over pairs under each draw, as a quadratic form: (draws,)."""
-        matrix = np.zeros(distance.shape)
-        matrix[first, second] = values
+        matrix = np.zeros((draws.shape[1], draws.shape[1]))
+        matrix[pairs] = values
         return np.einsum("ij,ij->i", draws @ matrix, draws)
 
-    weight, sx, sy = total(np.ones(len(x))), total(x), total(y)
+    weight, sx, sy = total(1), total(x), total(y)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw without two different pairs has no correlation
         covariance = total(x * y) - sx * sy / weight
         return covariance / np.sqrt((total(x * x) - sx**2 / weight) * (total(y * y) - sy**2 / weight))
+
+
+def timeline_correlation(
+    distance: np.ndarray, years: np.ndarray, draws: np.ndarray, most: int | None = None, group: np.ndarray | None = None
+) -> np.ndarray:
+    """Return Spearman's ρ of distance and years apart over pairs of documents under each draw; NaN without any.
+
+    The ranks are those of the sample itself. Which pairs: see document_pairs().
+    """
+    from scipy.stats import rankdata
+
+    first, second = pairs = document_pairs(years, most, group)
+    apart = np.abs(years[first] - years[second])
+    return weighted_correlation(rankdata(apart), rankdata(distance[pairs]), pairs, draws)
+
+
+def year_regression():
+    """Return an unfitted ridge regression of years on features. Fitting chooses its penalty."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 5, 13)))
 
 
 def cross_validated_years(features: np.ndarray, years: np.ndarray, groups: np.ndarray) -> np.ndarray | None:
@@ -248,16 +280,12 @@ def cross_validated_years(features: np.ndarray, years: np.ndarray, groups: np.nd
 
     Documents of one group are never on both sides. The penalty is chosen within the training side.
     """
-    from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import GroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     folds = min(FOLDS, len(np.unique(groups)))
     if folds < 3:
         return None
-    model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 5, 13)))
-    return cross_val_predict(model, features, years, groups=groups, cv=GroupKFold(folds))
+    return cross_val_predict(year_regression(), features, years, groups=groups, cv=GroupKFold(folds))
 
 
 def explained(years: np.ndarray, predicted: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -268,10 +296,32 @@ def explained(years: np.ndarray, predicted: np.ndarray, draws: np.ndarray) -> np
     return 1 - residual / (weighted_mean(years**2, document, draws) - mean**2)
 
 
+def author_groups(authors: list[str]) -> np.ndarray:
+    """Return a number for each author, int, one a document; a document without one is a group of its own."""
+    return np.unique([author or f"\t{i}" for i, author in enumerate(authors)], return_inverse=True)[1]
+
+
+def nearer(distance: np.ndarray, apart: np.ndarray, sides, comparable=True) -> tuple[float, int]:
+    """Return how often documents of one side are nearer than those of the other, and of how many comparisons.
+
+    Two that are not equally far in time (± GAP_SLACK years) are not compared; ties count half.
+
+    Args:
+        distance, apart: from one document to each, and the years between them; (documents,).
+        sides: indices of the documents of either side.
+        comparable: bool, (one side, other side): which may be compared.
+    """
+    own, other = sides
+    comparable = comparable & (np.abs(apart[own][:, None] - apart[other][None, :]) <= GAP_SLACK)
+    won = distance[own][:, None] < distance[other][None, :]
+    ties = distance[own][:, None] == distance[other][None, :]
+    return ((won + 0.5 * ties) * comparable).sum(), comparable.sum()
+
+
 def same_author_nearer(distance: np.ndarray, years: np.ndarray, authors: list[str], draws: np.ndarray) -> np.ndarray:
     """Return how often a document is nearer to one by its author than to another's of the same distance in time.
 
-    For each document all such pairs are compared; ties count half. NaN where there are none.
+    For each document all such pairs are compared. NaN where there are none.
     """
     names = np.array(authors)
     apart = np.abs(years[:, None] - years[None, :])
@@ -279,10 +329,6 @@ def same_author_nearer(distance: np.ndarray, years: np.ndarray, authors: list[st
     for i in range(len(years)):
         own = np.flatnonzero((names == names[i]) & (names != ""))
         other = np.flatnonzero((names != names[i]) & (names != ""))
-        own = own[own != i]
-        comparable = np.abs(apart[i, own][:, None] - apart[i, other][None, :]) <= GAP_SLACK
-        nearer = distance[i, own][:, None] < distance[i, other][None, :]
-        ties = distance[i, own][:, None] == distance[i, other][None, :]
-        wins[i], counts[i] = ((nearer + 0.5 * ties) * comparable).sum(), comparable.sum()
+        wins[i], counts[i] = nearer(distance[i], apart[i], (own[own != i], other))
     totals = draws @ counts
     return draws @ wins / np.where(totals, totals, np.nan)

@@ -7,7 +7,7 @@ and Runs: the vectors, features and distances of the passages and documents that
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from encoder import unit_rows
 from script import InputError
 
 PART = 8192  # passages whose vectors are computed with at once, 25 MB each time
+SHRINKAGE = 0.01  # of the covariance within documents; from .01 to .3, ρ of the State of the Union is the same ± .004
 MOST_DOCUMENTS = 2000  # that are compared with one another (2 million pairs) or that a topic model is fitted on
 
 
@@ -39,6 +40,10 @@ class Passages(NamedTuple):
         authors = self.authors and [self.authors[i] for i in documents]
         return Passages(paper_ids, self.years[documents], document, self.number[rows], authors)
 
+    def at(self, rows: np.ndarray) -> Passages:
+        """Return some passages, given by their positions, of the same documents."""
+        return self._replace(document=self.document[rows], number=self.number[rows])
+
 
 class Wanted(NamedTuple):
     """What is measured of a run, and so held in memory. A wanted row's document is wanted, too."""
@@ -53,11 +58,14 @@ class Run(NamedTuple):
     passages: float32, (wanted rows, dimensions), rows of length 1; nearness is their dot product.
     documents: (wanted documents, features), what a document's year is read off.
     distance: (wanted documents, wanted documents), what the timeline's distances are.
+    halves: the distances of the documents of wanted rows that have rows of odd and of even number, once by the odd
+        rows alone and once by the even ones.
     """
 
     passages: np.ndarray | None
     documents: np.ndarray
     distance: np.ndarray
+    halves: tuple[np.ndarray, np.ndarray] | None = None
 
     def of(self, documents: np.ndarray) -> Run:
         """Return some of the wanted documents, given by their positions, without passages."""
@@ -160,6 +168,30 @@ def read_authors(paper_ids: list[str], metadata: str, author: str) -> list[str] 
     return [rows[paper_id][author].strip() for paper_id in paper_ids]
 
 
+def read_column(paper_ids: list[str], metadata: str, column: str) -> list[str]:
+    """Return each document's cell of a column of the metadata. InputError where there is no such column."""
+    rows = {row["paperId"]: row for _, row in corpus.metadata_rows(metadata)}
+    if column not in rows[paper_ids[0]]:
+        raise InputError(f"{metadata} has no column {column!r}; name one of its header's, or leave out the flag.")
+    return [rows[paper_id][column].strip() for paper_id in paper_ids]
+
+
+def read_years(paper_ids: list[str], metadata: str, column: str) -> np.ndarray:
+    """Return each document's year in a column of the metadata, float, NaN where the cell is empty.
+
+    Raises:
+        InputError: there is no such column, or a cell is no whole number.
+    """
+    years = []
+    for paper_id, text in zip(paper_ids, read_column(paper_ids, metadata, column)):
+        try:
+            years.append(int(text) if text else np.nan)
+        except ValueError:
+            said = f"{column} of {paper_id} is {script.shortened(text)!r}, not a year"
+            raise InputError(f"{metadata}: {said}; write a whole number, or leave the cell empty.") from None
+    return np.array(years, dtype=float)
+
+
 def means_by_document(rows: np.ndarray, document: np.ndarray) -> np.ndarray:
     """Return the mean of each document's rows, (documents, columns); document: int, one a row."""
     starts = np.flatnonzero(np.diff(document, prepend=-1))  # a document's rows stand together
@@ -167,11 +199,31 @@ def means_by_document(rows: np.ndarray, document: np.ndarray) -> np.ndarray:
     return np.add.reduceat(rows, starts, axis=0) / counts[:, None]
 
 
-def embedding_run(decades: Iterable[np.ndarray], passages: Passages, wanted: Wanted) -> Run:
+def cosine_distance(documents: np.ndarray) -> np.ndarray:
+    """Return 1 − cosine of every two rows, which have length 1: (documents, documents)."""
+    return 1 - documents @ documents.T
+
+
+def halves_of(passages: Passages, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the documents that have rows of odd and of even number, ascending, and which of the rows are their odd
+    and their even ones: int; bool; bool, one a row."""
+    document, odd = passages.document[rows], passages.number[rows] % 2 == 1
+    both = np.intersect1d(document[odd], document[~odd])
+    is_kept = np.isin(document, both)
+    return both, is_kept & odd, is_kept & ~odd
+
+
+def embedding_run(
+    decades: Iterable[np.ndarray],
+    passages: Passages,
+    wanted: Wanted,
+    to_documents: Callable[[np.ndarray], np.ndarray] = unit_rows,
+) -> Run:
     """Return an embedding model's run; the distance of documents is 1 − cosine of their mean passages.
 
     Args:
         decades: vectors, float32, (passages, dimensions), which together are those of all passages.
+        to_documents: makes the vectors of documents, of length 1, from their mean passages.
     """
     is_row = np.isin(np.arange(len(passages.document)), wanted.rows)
     of_document = np.isin(passages.document, wanted.documents)
@@ -181,16 +233,59 @@ def embedding_run(decades: Iterable[np.ndarray], passages: Passages, wanted: Wan
         rows.append(unit[is_row[here]])
         if of_document[here].any():
             means.append(means_by_document(unit[of_document[here]], passages.document[here][of_document[here]]))
-    documents = unit_rows(np.concatenate(means))
-    return Run(np.concatenate(rows), documents, 1 - documents @ documents.T)
+    documents, rows = to_documents(np.concatenate(means)), np.concatenate(rows)
+    _, *halves = halves_of(passages, wanted.rows)
+    of_half = (means_by_document(rows[half], passages.document[wanted.rows][half]) for half in halves)
+    return Run(rows, documents, cosine_distance(documents), tuple(cosine_distance(to_documents(m)) for m in of_half))
+
+
+class Normalizer(NamedTuple):
+    """A transform of mean passages in which all directions that passages of one document differ in weigh alike.
+
+    Fitted on passages, without any training: what is left of the differences between documents is not chance of their
+    passages (within-class covariance normalization, as of speakers' vectors; Hatch, Kajarekar & Stolcke 2006).
+    """
+
+    mean: np.ndarray  # float64, (dimensions,): of the documents it was fitted on
+    transform: np.ndarray  # float64, (dimensions, dimensions)
+
+    def __call__(self, means: np.ndarray) -> np.ndarray:
+        """Return documents, rows of length 1, from their mean passages."""
+        return unit_rows((means - self.mean) @ self.transform)
+
+
+def normalizer(decades: Iterable[np.ndarray], passages: Passages, unseen: set[str], shrinkage: float) -> Normalizer:
+    """Fit a Normalizer on the documents that are not unseen (on all, where all are).
+
+    Args:
+        decades: vectors, float32, (passages, dimensions), in parts of whole documents.
+        shrinkage: λ, above 0 to 1. The covariance C of passages within documents becomes (1 − λ) C + λ m I, m being
+            the mean of its eigenvalues.
+    """
+    seen, total, within, documents, end = seen_rows(passages, unseen), 0, 0, 0, 0
+    for vectors in decades:
+        here = slice(end, end := end + len(vectors))
+        rows, document = unit_rows(vectors)[seen[here]].astype(float), passages.document[here][seen[here]]
+        if len(rows):
+            means = means_by_document(rows, document)
+            off = rows - np.repeat(means, np.unique(document, return_counts=True)[1], axis=0)
+            total, within, documents = total + means.sum(axis=0), within + off.T @ off, documents + len(means)
+    values, directions = np.linalg.eigh(within / seen.sum())
+    shrunk = (1 - shrinkage) * values.clip(min=0) + shrinkage * values.mean()
+    if values.mean() <= 0:  # no document has two passages that differ
+        shrunk = np.ones_like(values)
+    return Normalizer(total / documents, (directions / np.sqrt(shrunk)) @ directions.T)
+
+
+def seen_rows(passages: Passages, unseen: set[str]) -> np.ndarray:
+    """Tell which passages are of documents that are not unseen: bool, all where no document is left."""
+    seen = np.array([paper_id not in unseen for paper_id in passages.paper_ids])[passages.document]
+    return seen if seen.any() else np.ones_like(seen)
 
 
 def mean_passage(decades: Iterable[np.ndarray], passages: Passages, unseen: set[str]) -> np.ndarray:
     """Return the mean unit vector, (dimensions,), of the documents that are not unseen (of all, where all are)."""
-    seen = np.array([paper_id not in unseen for paper_id in passages.paper_ids])[passages.document]
-    if not seen.any():
-        seen[:] = True
-    total, end = 0, 0
+    seen, total, end = seen_rows(passages, unseen), 0, 0
     for vectors in decades:
         rows = unit_rows(vectors)[seen[end : (end := end + len(vectors))]]
         if len(rows):
@@ -213,8 +308,15 @@ def topic_run(mixtures: np.ndarray, passages: Passages, rows: np.ndarray) -> Run
     Passages are compared by the Bhattacharyya coefficient (the dot product of square roots), documents by the
     Jensen–Shannon distance of their mean mixtures: what is customary for distributions.
     """
+    means = means_by_document(mixtures, passages.document)
+    _, *halves = halves_of(passages, rows)
+    of_half = (means_by_document(mixtures[rows[half]], passages.document[rows[half]]) for half in halves)
+    passage_vectors = np.sqrt(mixtures[rows]).astype(np.float32)
+    return Run(passage_vectors, np.sqrt(means), jensen_shannon(means), tuple(map(jensen_shannon, of_half)))
+
+
+def jensen_shannon(means: np.ndarray) -> np.ndarray:
+    """Return the Jensen–Shannon distance of every two rows of sum 1: (documents, documents)."""
     from scipy.spatial.distance import pdist, squareform
 
-    means = means_by_document(mixtures, passages.document)
-    distance = squareform(pdist(means, "jensenshannon"))
-    return Run(np.sqrt(mixtures[rows]).astype(np.float32), np.sqrt(means), np.nan_to_num(distance))
+    return np.nan_to_num(squareform(pdist(means, "jensenshannon")))

@@ -7,7 +7,6 @@ years, int, go with it), training records. Out: PNG files in a folder, each with
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,19 +14,20 @@ import numpy as np
 
 from encoder import unit_rows
 
-from .bench import Measurements, centered_name
+from .bench import LEXICAL, Measurements, centered_name, normalized_name
 from .drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS, Picture, legend_name, save
 from .measures import METRICS, interval
 from .representations import Run
+from .timeline_tables import figure_rows
 
 SHOWN = ("mrr_at_10", "ap_same_decade", "timeline_rho", "timeline_rho_near", "dating_r2", "same_author")  # of METRICS
 
 
 def colors_of(measurements: Measurements) -> dict[str, str]:
-    """Return each representation's color: gray for the base, black for the topic models; centered as uncentered."""
+    """Return each representation's color: gray for the base, black for what counts words; however it is centered."""
     color = {measurements.base: BASE_COLOR} | dict(zip(measurements.tuned, itertools.cycle(TUNED_COLORS)))
-    color |= {centered_name(name): value for name, value in color.items()}
-    return color | {measurements.topics: TOPIC_COLOR}
+    color |= {named(name): value for name, value in color.items() for named in (centered_name, normalized_name)}
+    return color | {LEXICAL: TOPIC_COLOR, measurements.topics: TOPIC_COLOR}
 
 
 def draw_scores(measurements: Measurements, color: dict[str, str], folder: Path) -> Picture:
@@ -48,18 +48,8 @@ def draw_scores(measurements: Measurements, color: dict[str, str], folder: Path)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
     panels[0][0].invert_yaxis()
-    caption = "With 95% intervals; the table below has all measures. Small dots are single runs (seeds)."
-    return save(figure, folder / "scores.png", "The main measures", caption, score_rows(measurements))
-
-
-def score_rows(measurements: Measurements) -> Iterator[dict]:
-    """Yield every measure of every representation, and of every difference, as rows of a TSV."""
-    named = [(name, "", mean) for name, mean in measurements.means.items()] + list(measurements.differences)
-    for name, less, estimates in named:
-        for key, _, _ in METRICS:
-            low, high = interval(estimates[key].replicates) or (None, None)
-            facts = {"representation": name, "less": less, "measure": key}
-            yield facts | {"value": estimates[key].value, "low": low, "high": high}
+    caption = "With 95% intervals; the tables below have all measures. Small dots are single runs (seeds)."
+    return save(figure, folder / "scores.png", "The main measures", caption, figure_rows(measurements, keys))
 
 
 def draw_panel(axes, key: str, measurements: Measurements, color: dict[str, str]) -> None:

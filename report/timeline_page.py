@@ -11,11 +11,23 @@ from pathlib import Path
 
 import script
 
-from .bench import Difference, Estimates, Measurements
+from .bench import LEXICAL, Measurements, centered_name
 from .drawing import Picture
-from .measures import LESS_IS_BETTER, METRICS, Estimate, interval
-from .page import Cell, Table, render
+from .lexical import COMPONENTS
+from .measures import interval
+from .page import render
+from .representations import SHRINKAGE
+from .timeline_tables import difference_tables, measured_tables, sign
 from .trainings import described
+
+REPRESENTATIONS = (
+    ("…, centered", "An embedding model's vectors less the mean passage of the training documents."),
+    ("…, normalized means", "Documents are mean passages less the mean of the training documents, times the inverse "
+     "root of the covariance of passages within training documents, which is shrunk by "
+     f"{SHRINKAGE:.0%} towards a multiple of the identity. Passages stay as they are, and so do their figures."),
+    (LEXICAL, f"Which words a text has: tf-idf of the training documents' passages, reduced to {COMPONENTS} "
+     "components. Whole documents and passages are projected into that space and compared by cosine."),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,13 +51,13 @@ def write_page(
         note=frame.note,
         summary=summary(measurements),
         seeds=seeds_line(measurements),
-        measured=measured_table(measurements.means).turned("measure"),
-        differences=difference_table(measurements.differences).turned("measure"),
-        definitions=[(heading, definition) for _, heading, definition in METRICS],
+        measured=measured_tables(measurements),
+        differences=difference_tables(measurements),
+        definitions=[*REPRESENTATIONS, *(metric[1:] for metric in measurements.metrics)],
         pictures=pictures,
         sections=[script.regular_file(section).read_text(encoding="utf-8") for section in frame.sections],
         trainings=[described(name, of_name) for name, of_name in trainings.items()],
-        made=time.strftime("Made %Y-%m-%d by evaluate_timeline.py; evaluation.json has all figures."),
+        made=time.strftime("Made %Y-%m-%d by evaluate_timeline.py. All figures: evaluation.tsv, evaluation.json."),
     )
     with script.replacing(path) as beside:
         beside.write_text(page, encoding="utf-8")
@@ -59,53 +71,13 @@ def write_sections(path: Path, title: str, note: str, sections: list[str]) -> No
         beside.write_text(page, encoding="utf-8")
 
 
-def measured_table(means: dict[str, Estimates]) -> Table:
-    """Return the estimates of every representation, the best of each column bold."""
-    best = {}
-    for key, _, _ in METRICS:
-        values = [mean[key].value for mean in means.values() if mean[key].value is not None]
-        best[key] = (min if key in LESS_IS_BETTER else max)(values, default=None)
-    rows = [
-        [Cell(name), *(estimate_cell(mean[key], ".3f", mean[key].value == best[key]) for key, _, _ in METRICS)]
-        for name, mean in means.items()
-    ]
-    return Table(headings("representation"), rows)
-
-
-def difference_table(differences: list[Difference]) -> Table:
-    """Return the differences, those whose interval leaves out 0 bold."""
-    rows = []
-    for of, less, estimates in differences:
-        cells = [estimate_cell(estimates[key], "+.3f", sign(estimates[key]) != 0) for key, _, _ in METRICS]
-        rows.append([Cell(f"{of} less {less}"), *cells])
-    return Table(headings("difference"), rows)
-
-
-def headings(first: str) -> list[str]:
-    """Return the headings of a table with one column a measure."""
-    return [first, *(heading for _, heading, _ in METRICS)]
-
-
-def estimate_cell(one: Estimate, form: str, is_bold: bool) -> Cell:
-    """Return a value with its interval, a dash where there is none."""
-    if one.value is None:
-        return Cell("–")
-    bounds = interval(one.replicates)
-    return Cell(
-        f"{one.value:{form}}", f"{bounds[0]:.3f} … {bounds[1]:.3f}" if bounds else "", "best" if is_bold else ""
-    )
-
-
-def sign(difference: Estimate) -> int:
-    """Return 1 or -1 where the whole interval lies above or below 0, else 0."""
-    bounds = interval(difference.replicates)
-    return 0 if bounds is None else int(bounds[0] > 0) - int(bounds[1] < 0)
-
-
 def summary(measurements: Measurements) -> list[str]:
-    """Return a sentence for each difference of timeline ρ: what tuning gained, and whether it is certain."""
-    sentences, means = [], measurements.means
-    for of, less, estimates in measurements.differences:
+    """Return a sentence for each difference of timeline ρ: what tuning gained, and whether it is certain.
+
+    The centered base comes last: the easiest to beat of the yardsticks.
+    """
+    sentences, means, easiest = [], measurements.means, centered_name(measurements.base)
+    for of, less, estimates in sorted(measurements.differences, key=lambda one: one.less == easiest):
         difference, bounds = estimates["timeline_rho"], interval(estimates["timeline_rho"].replicates)
         if difference.value is None or bounds is None:
             continue

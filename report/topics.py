@@ -63,10 +63,20 @@ class Texts:
     @functools.cached_property
     def words(self) -> dict[str, list[list[str]]]:
         """The lower-case words of each of a document's passages, by paperId."""
-        return {
-            document.paper_id: [list(map(sys.intern, WORD.findall(text.lower()))) for text in passages]
-            for document, passages in zip(self.documents, map(self.chunks.passages, self.documents))
-        }
+        return {document.paper_id: self.read(document) for document in self.documents}
+
+    def read(self, document: Document) -> list[list[str]]:
+        """Return the lower-case words of each of a document's passages."""
+        return [list(map(sys.intern, WORD.findall(text.lower()))) for text in self.chunks.passages(document)]
+
+    def words_of(self, paper_id: str) -> list[list[str]]:
+        """Return the words of one document; where they have not all been read, these alone are."""
+        return self.words[paper_id] if "words" in vars(self) else self.read(self.document_of[paper_id])
+
+    @functools.cached_property
+    def document_of(self) -> dict[str, Document]:
+        """The documents by paperId."""
+        return {document.paper_id: document for document in self.documents}
 
     def fitted(self) -> list[list[str]]:
         """Return the words of each passage of the documents that are not held out."""

@@ -14,8 +14,10 @@ import corpus
 import evaluate_timeline as evaluate
 import lock
 import script
-from report import measures, representations, topics, trainings
+from report import controls, measures, representations, topics, trainings
 from report.representations import Passages, Wanted
+
+HOW = ("", ", centered", ", normalized means")  # an embedding is shown
 
 
 def unit(degrees):
@@ -315,9 +317,10 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
     assert run("--title", "My <corpus>", "--note", "Weak & small.", "--draws", "200") == 0
     page = (folder / "r/report.html").read_text()
     measured = json.loads((folder / "r/evaluation.json").read_text())["measured"]
-    assert list(measured) == ["base", "base, centered", "tuned", "tuned, centered"]
+    assert list(measured) == [f"{name}{how}" for name in ("base", "tuned") for how in HOW]
     for of_name in measured.values():
-        assert list(of_name) == [key for key, _, _ in measures.METRICS]
+        keys = [key for key, *_ in (*measures.METRICS, *controls.CONTROLS)]
+        assert list(of_name) == [*keys, "forward_error"]
         for figure in of_name.values():
             if figure["value"] is not None:
                 low, high = figure["interval"]
@@ -333,9 +336,10 @@ def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated)
     }  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "r").glob("*.png"))
     written = {path.stem: path.read_text().splitlines() for path in (folder / "r").glob("*.tsv")}
-    assert set(written) == {path.stem for path in (folder / "r").glob("*.png")}
+    assert set(written) == {path.stem for path in (folder / "r").glob("*.png")} | {"evaluation"}
     rows = [dict(zip(written["scores"][0].split("\t"), line.split("\t"))) for line in written["scores"][1:]]
-    assert len(rows) == (4 + 1) * len(measures.METRICS) and rows[-1]["less"] == "base, centered"
+    # Six of embeddings and two differences; of the six measures drawn, same_author needs authors.
+    assert len(rows) == (6 + 2) * 5 and rows[-1]["less"] == "base, normalized means"
     assert float(rows[0]["value"]) == pytest.approx(measured["base"]["mrr_at_10"]["value"], rel=1e-5)
     heading = page.index("<h2>The main measures")
     assert page.index('class="lead"') < heading < page.index("<table>") < page.index("<h2>Every year")
@@ -447,6 +451,38 @@ def test_seeds_of_one_model_are_averaged_draw_by_draw(evaluated, word_corpus):
 
 
 @pytest.mark.slow
+def test_authors_births_and_kinds_have_their_figures_in_the_page_and_in_a_table(evaluated, word_corpus, capsys):
+    folder, run = evaluated
+    lines = ["paperId\tyear\tauthor\tborn\tgenre"]
+    for i, (paper_id, year) in enumerate(word_corpus.rows):
+        lines.append(f"{paper_id}\t{year}\ta{i // 3}\t{int(year) - 40 - i % 7}\t{'novel' if i // 4 % 2 else 'poem'}")
+    word_corpus.metadata.write_text("\n".join(lines) + "\n")
+    assert run("--cohort", "born", "--same", "genre", "--forward", "1940", "--draws", "20") == 0
+    found = json.loads((folder / "r/evaluation.json").read_text())
+    asked = {"cohort", "same_date_genre", "forward_error", "persistence", "timeline_rho_others", "reliability"}
+    assert not [key for key in asked if found["measured"]["tuned"][key]["value"] is None]
+    assert "of its genre and one not" in found["definitions"]["same_date_genre"]
+    assert "fitted on the documents before 1940" in found["definitions"]["forward_error"]
+    page = (folder / "r/report.html").read_text()
+    assert page.split("</tbody>")[0].count("<tr><td>") == 5  # the first table; the others are folded
+    assert page.index("<td>same date, genre") > page.index("<details><summary>All figures</summary>")
+    table = [line.split("\t") for line in (folder / "r/evaluation.tsv").read_text().splitlines()]
+    assert table[0] == ["representation", "less", "measure", "value", "low", "high", "definition"]
+    rows = {tuple(row[:3]): row[3:] for row in table[1:]}
+    one = found["measured"]["tuned"]["cohort"]
+    shown = [f"{value:.6g}" for value in (one["value"], *one["interval"])]
+    assert rows["tuned", "", "cohort"] == [*shown, found["definitions"]["cohort"]]
+    assert float(rows["tuned", "base, centered", "timeline_rho"][0]) == pytest.approx(
+        found["differences"][0]["timeline_rho"]["value"], abs=1e-6
+    )
+    assert rows["tuned", "", "timeline_p_others"][1:3] == ["", ""]
+    assert ("tuned", "base, centered", "timeline_p_others") not in rows
+    assert run("--cohort", "genre") == 2
+    assert "genre of doc00 is 'poem', not a year; write a whole number" in capsys.readouterr().err
+    assert run("--same", "party") == 2 and "has no column 'party'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_of_a_large_corpus_documents_are_drawn_and_the_page_says_so(evaluated, word_corpus, monkeypatch):
     """Also the topic model is fitted on drawn ones alone. Which they are hangs on the seed."""
     folder, run = evaluated
@@ -463,7 +499,8 @@ def test_of_a_large_corpus_documents_are_drawn_and_the_page_says_so(evaluated, w
     for seed in ("0", "1", "0"):
         assert run("--seed", seed, *more) == 0
         found.append(script.read_json(folder / "r/evaluation.json")["measured"])
-    assert set(compared) == {(7, 7)} and fitted == [7 * 12, 7 * 12]  # seed 0's is kept
+    # Nothing larger; clusters are parts of the seven.
+    assert max(compared) == (7, 7) and fitted == [7 * 12, 7 * 12]  # seed 0's is kept
     assert found[0] == found[2] and found[0]["base"]["timeline_rho_all"] != found[1]["base"]["timeline_rho_all"]
     page = (folder / "r/report.html").read_text()
     assert "use at most 7 documents of those held out and of all, drawn at random (seed 0)" in page
@@ -477,7 +514,11 @@ def test_a_topic_model_and_another_part_stand_beside_the_embeddings(evaluated, w
     assert run(*more.split(), "--draws", "20") == 0
     found = json.loads((folder / "r/evaluation.json").read_text())
     assert len(found["measured"]["3 topics"]["timeline_rho"]["runs"]) == 2
-    assert [(d["of"], d["less"]) for d in found["differences"]] == [("tuned", "base, centered"), ("tuned", "3 topics")]
+    yardsticks = ["base, centered", "base, normalized means", "latent semantic analysis", "3 topics"]
+    assert [(d["of"], d["less"]) for d in found["differences"]] == [("tuned", name) for name in yardsticks]
+    tuned, of_topics = found["measured"]["tuned"], found["measured"]["3 topics"]
+    assert tuned["timeline_rho_given_topics"]["value"] and tuned["timeline_rho_in_clusters"]["value"]
+    assert of_topics["timeline_rho_given_topics"]["value"] is None  # of itself nothing is left
     page = (folder / "r/report.html").read_text()
     assert "tuned less 3 topics" in page and "<h2>Another part</h2>" in page and "w1 " not in page
 

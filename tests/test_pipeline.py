@@ -99,7 +99,8 @@ def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
     folder = make.output / "experiment"
     found = json.loads((folder / "report/evaluation.json").read_text())
     assert len(set(found["measured"]["nopara"]["timeline_rho"]["runs"])) == 2 and server.requests == []
-    assert [(one["of"], one["less"]) for one in found["differences"]] == [("nopara", "base, centered")]
+    yardsticks = ["base, centered", "base, normalized means", "latent semantic analysis"]
+    assert [(one["of"], one["less"]) for one in found["differences"]] == [("nopara", name) for name in yardsticks]
     seeds = [script.read_json(folder / f"nopara-seed{seed}/training.json")["recipe"]["seed"] for seed in (0, 1)]
     assert seeds == [0, 1]
     again = make(*words).stdout
