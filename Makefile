@@ -10,8 +10,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-# One stage at a time: each uses all cores, or the GPU, by itself.
-.NOTPARALLEL:
+.NOTPARALLEL: # one stage at a time: each uses all cores, or the GPU, by itself
 
 include settings.mk
 
@@ -48,7 +47,8 @@ $(VENV)/.installed-demo: demo/requirements.txt demo/requirements-no-deps.txt $(V
 
 # ---- demo: the same pipeline with demo/demo.mk ----------------------------------------------------------------------
 demo: $(VENV)/.installed-demo ## Run all of it on the State of the Union addresses, no key or GPU needed.
-	@$(MAKE) --no-print-directory CONFIG=demo/demo.mk pairs pairs-no-paraphrase precocity map report
+	@for goals in "pairs pairs-no-paraphrase apply-local" precocity-topics "precocity map report"; do \
+	  $(MAKE) --no-print-directory CONFIG=demo/demo.mk $$goals; done
 
 # ---- 1. pairs -------------------------------------------------------------------------------------------------------
 pairs: $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv ## Choose training pairs, some flagged for paraphrase.

@@ -44,7 +44,7 @@ from precocity.exclusions import Exclusions
 from precocity.quotes import Quotes
 from precocity.settings import Settings
 from precocity.table import write_table
-from precocity.years import make_year, plan_year
+from precocity.years import make_years, plan_year
 from script import InputError, log
 
 EXAMPLE = "python calc_precocity_for_embeddings.py -m metadata.tsv -d embeddings/para10 -s 1900 -e 2010 -o precocity"
@@ -144,8 +144,7 @@ def measure(args, years: list[int], folder: Folder, settings: Settings, started:
     todo = [year for year in years if args.year is None or year in args.year]
     if not todo:
         log.info("%s has no document of %s: nothing to do", args.meta, script.first_few([str(y) for y in args.year]))
-    for year in todo:
-        make_year(year, folder, left_out_of(year), arithmetic, settings)
+    make_years(todo, folder, left_out_of, arithmetic, settings)
     folder.log_unknown(args.meta)
     if quotes:
         quotes.chunks.log_oddities()

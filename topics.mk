@@ -11,6 +11,8 @@ $(OUTPUT)/embeddings/topics/manifest.json: fit_topics.py $(call code,report enco
 
 DISTANCE_topics := --distance kl
 
+precocity-topics: $(OUTPUT)/precocity/topics/manifest.json ## Measure precocity by a topic model, to be shown beside other models'.
+
 # The precocity of other models, once measured, stands beside this one's. It is not measured again for that.
 OTHERS := $(filter-out $(OUTPUT)/precocity/$(TRAIN)/manifest.json,$(wildcard $(OUTPUT)/precocity/*/manifest.json))
 BESIDE := $(foreach other,$(OTHERS:$(OUTPUT)/precocity/%/manifest.json=%),--beside $(other)=$(OUTPUT)/precocity/$(other))

@@ -48,6 +48,7 @@ PARAPHRASE_FLAGS := --prompts demo/prompts.toml --prompt-set demo --model SmolLM
   --max-tokens 200 --accept-rejects drop
 TUNE_FLAGS := --epochs $(DEMO_EPOCHS) --batch-size 32 --learning-rate $(DEMO_RATE) --max-seq-length $(DEMO_LENGTH) \
   --eval-fraction 0.2
+TOPICS_FLAGS := --topics $(firstword $(DEMO_TOPICS))
 # Compared with other addresses by the same president, an address would seem ahead of its time by who gave it.
 PRECOCITY_FLAGS := --exclude-same-author --exclude-quotes -r $(CHUNKS)
 # These texts are free, so the page may show them.

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ from script import log
 if TYPE_CHECKING:
     import numpy as np
 
+SAID_EVERY = 60  # seconds: how much time is left
 DEFINITION = 2  # raise it whenever the numbers change: years made by another definition are made again
 
 
@@ -60,12 +63,32 @@ def is_done(planned: dict, places: Places) -> bool:
     return record["sha256"] == [script.file_digest(places.table), script.file_digest(places.passages)]
 
 
-def make_year(year: int, folder: Folder, left_out: Exclusions, arithmetic: Numpy | Torch, settings: Settings) -> None:
-    """Write one year's table, its passages, and last its record, unless they are up to date."""
+def make_years(
+    years: list[int],
+    folder: Folder,
+    left_out_of: Callable[[int], Exclusions],
+    arithmetic: Numpy | Torch,
+    settings: Settings,
+) -> None:
+    """Make the years in turn; say once a minute how much time is left, judged by the documents to be compared."""
+    documents = {year: len(folder.of_year(year)) for year in years}
+    work = {year: documents[year] * sum(len(folder.of_year(other)) for other in window_of(year)) for year in years}
+    seconds, done, said = 0.0, 0, time.time()
+    for position, year in enumerate(years, 1):
+        begun = time.time()
+        if make_year(year, folder, left_out_of(year), arithmetic, settings):
+            seconds, done = seconds + time.time() - begun, done + work[year]
+        if done and position < len(years) and time.time() - said >= SAID_EVERY:
+            left, said = seconds / done * sum(work[later] for later in years[position:]), time.time()
+            log.info("%d of %d years, about %s left", position, len(years), timedelta(seconds=round(left)))
+
+
+def make_year(year: int, folder: Folder, left_out: Exclusions, arithmetic: Numpy | Torch, settings: Settings) -> bool:
+    """Write one year's table, its passages, and last its record, unless they are up to date; tell whether it did."""
     planned, places, started = plan_year(year, folder, left_out, settings), settings.places(year), time.time()
     if is_done(planned, places):
         log.info("%d: up to date", year)
-        return
+        return False
     folder.expect(year - WINDOW)  # the first year to compare with: two cores read two decades
     center, in_metadata, triples, certainty = folder.year(year), folder.of_year(year), None, None
     facts = {"documents": 0, "passages": 0, "without_embeddings": in_metadata, "with_gaps": []}
@@ -83,6 +106,7 @@ def make_year(year: int, folder: Folder, left_out: Exclusions, arithmetic: Numpy
     script.write_json(places.record, planned | facts | {"seconds": seconds, "sha256": sums})
     log.info("%d: %d documents, %d passages, %.3g pairs, %.1f s", year, facts["documents"], facts["passages"],
              facts.get("pairs", 0), seconds)  # fmt: skip
+    return True
 
 
 def facts_of(center: Year, in_metadata: list[str], found: Comparison, triples: Triples) -> dict:

@@ -17,8 +17,9 @@ import calc_precocity_for_embeddings as calc
 import corpus
 import lock
 import script
-from precocity import arithmetic, comparison, exclusions
+from precocity import arithmetic, comparison, exclusions, years
 from precocity.distances import DISTANCES
+from precocity.embeddings import Folder
 
 
 class Embedded:
@@ -503,6 +504,17 @@ def test_a_year_that_is_there_is_not_made_again_and_the_table_is_replaced(dense,
     changed = {name for name, at in times(dense).items() if before[name] != at}
     assert changed == {"1900.tsv", "1900.json", "1900.parquet", "1898s_docs.tsv", "manifest.json"}
     assert dense.table() == first
+
+
+def test_how_much_time_is_left_is_judged_by_the_documents_to_be_compared(dense, caplog, monkeypatch):
+    folder = Folder(str(dense.data), corpus.read_metadata(dense.metadata)[0])
+    clock = iter(range(0, 10**6, 1000))
+    monkeypatch.setattr(years.time, "time", lambda: next(clock))  # so each year takes 1,000 seconds
+    monkeypatch.setattr(years, "make_year", lambda year, *_: year != 1888)  # which is up to date
+    years.make_years([1888, 1889, 1890, 1913], folder, lambda year: None, None, None)
+    # Two documents a year, and 20, 21 and 19 years with documents from 20 years before to 20 after 1889, 1890 and 1913.
+    told = [record.getMessage() for record in caplog.records if record.name == script.log.name]
+    assert told == ["2 of 4 years, about 0:33:20 left", "3 of 4 years, about 0:15:27 left"]  # 1000·40/20, 2000·19/41
 
 
 def test_a_decade_replaced_under_its_manifest_is_refused(dense, capsys):
