@@ -507,6 +507,7 @@ def test_a_year_that_is_there_is_not_made_again_and_the_table_is_replaced(dense,
 
 
 def test_how_much_time_is_left_is_judged_by_the_documents_to_be_compared(dense, caplog, monkeypatch):
+    caplog.set_level("INFO", script.log.name)
     folder = Folder(str(dense.data), corpus.read_metadata(dense.metadata)[0])
     clock = iter(range(0, 10**6, 1000))
     monkeypatch.setattr(years.time, "time", lambda: next(clock))  # so each year takes 1,000 seconds
