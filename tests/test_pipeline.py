@@ -125,10 +125,12 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(make):
 
     _, measured, differences = grid().stdout.strip().split("\n\n")
     names = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in (measured, differences)]
-    variants = ["nopara", "nopara, centered", "nopara+scale-40", "nopara+scale-40, centered"]
-    of_default, of_scale = "nopara less base, centered", "nopara+scale-40 less base, centered"
-    assert names == [["base", "base, centered", *variants], [of_default, of_scale, "nopara+scale-40 less nopara"]]
-    recipes = [script.read_json(make.output / f"grid/{name}-seed0/training.json")["recipe"] for name in variants[::2]]
+    variants, words_alone = ["nopara", "nopara+scale-40"], "latent semantic analysis"
+    shown = [f"{name}{how}" for name in ("base", *variants) for how in ("", ", centered", ", normalized means")]
+    yardsticks = ["base, centered", "base, normalized means", words_alone]
+    gains = [f"{name} less {other}" for name in variants for other in yardsticks]
+    assert names == [[*shown, words_alone], [*gains, "nopara+scale-40 less nopara"]]
+    recipes = [script.read_json(make.output / f"grid/{name}-seed0/training.json")["recipe"] for name in variants]
     assert [recipe["scale"] for recipe in recipes] == [20, 40]
     models = {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
     assert ".py" not in grid().stderr.replace("tuning_grid.py", "")
