@@ -11,7 +11,7 @@ from pathlib import Path
 
 import script
 
-from .bench import LEXICAL, Measurements, centered_name
+from .bench import LEXICAL, Measurements
 from .drawing import Picture
 from .lexical import COMPONENTS
 from .measures import interval
@@ -27,6 +27,13 @@ REPRESENTATIONS = (
      f"{SHRINKAGE:.0%} towards a multiple of the identity. Passages stay as they are, and so do their figures."),
     (LEXICAL, f"Which words a text has: tf-idf of the training documents' passages, reduced to {COMPONENTS} "
      "components. Whole documents and passages are projected into that space and compared by cosine."),
+)  # fmt: skip
+
+ANSWERS = (  # measure, claim, and verdicts by the sign of the difference
+    ("mrr_at_10", "{} finds the passage that follows (MRR@10 {:.3f})",
+     {1: "more often than", 0: "about as often as", -1: "less often than"}),
+    ("timeline_rho", "With {}, distances between held-out documents follow the years between them (timeline ρ {:.3f})",
+     {1: "more closely than with", 0: "about as closely as with", -1: "less closely than with"}),
 )  # fmt: skip
 
 
@@ -72,23 +79,33 @@ def write_sections(path: Path, title: str, note: str, sections: list[str]) -> No
 
 
 def summary(measurements: Measurements) -> list[str]:
-    """Return a sentence for each difference of timeline ρ: what tuning gained, and whether it is certain.
+    """Return two sentences for each tuned model: on next passages and on the timeline.
 
-    The centered base comes last: the easiest to beat of the yardsticks.
+    More and less mean that the 95% interval of the difference excludes 0.
     """
-    sentences, means, easiest = [], measurements.means, centered_name(measurements.base)
-    for of, less, estimates in sorted(measurements.differences, key=lambda one: one.less == easiest):
-        difference, bounds = estimates["timeline_rho"], interval(estimates["timeline_rho"].replicates)
-        if difference.value is None or bounds is None:
+    return [
+        sentence
+        for name in measurements.tuned
+        for key, claim, verdicts in ANSWERS
+        if (sentence := answer(name, key, claim, verdicts, measurements))
+    ]
+
+
+def answer(name: str, key: str, claim: str, verdicts: dict[int, str], measurements: Measurements) -> str:
+    """Return how a tuned model compares with each other representation in one measure; empty where nothing is known."""
+    means, found = measurements.means, {}
+    for of, less, estimates in measurements.differences:
+        difference, bounds = estimates[key], interval(estimates[key].replicates)
+        if of != name or difference.value is None or bounds is None:
             continue
-        how = {1: "more closely with {} than", -1: "less closely with {} than", 0: "about as closely with {} as"}
-        values = [means[name]["timeline_rho"].value for name in (of, less)]
-        sentences.append(
-            "Distances between held-out documents follow the years between them "
-            f"{how[sign(difference)].format(of)} with {less}: timeline ρ is {values[0]:.3f} and {values[1]:.3f} "
-            f"(difference {difference.value:+.3f}, 95% interval {bounds[0]:+.3f} to {bounds[1]:+.3f})."
-        )
-    return sentences
+        found.setdefault(sign(difference), []).append(f"“{less}” ({means[less][key].value:.3f})")
+    told = "; ".join(f"{verdicts[way]} {listed(found[way])}" for way in verdicts if way in found)
+    return f"{claim.format(name, means[name][key].value)} {told}." if told else ""
+
+
+def listed(names: list[str]) -> str:
+    """Return names as a sentence lists them: a, b, and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])}{',' * (len(names) > 2)} and {names[-1]}"
 
 
 def seeds_line(measurements: Measurements) -> str:

@@ -15,7 +15,10 @@ import evaluate_timeline as evaluate
 import lock
 import script
 from report import controls, measures, representations, topics, trainings
+from report.bench import Measurements
+from report.measures import Estimate
 from report.representations import Passages, Wanted
+from report.timeline_page import summary
 
 HOW = ("", ", centered", ", normalized means")  # an embedding is shown
 
@@ -312,6 +315,22 @@ def evaluated(word_corpus, embedded, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_answer_is_two_sentences_and_sorts_the_others_by_what_is_certain():
+    known, spread = {"base, centered": 0.5, "base, normalized means": 0.79, "40 topics": 0.9}, np.array([-0.02, 0.02])
+    measurements = Measurements("base", ["tuned"], "40 topics")
+    for name, rho in {"base": 0.4, "tuned": 0.8, **known}.items():
+        noise = spread if name == "tuned" else 0 * spread
+        figures = {"mrr_at_10": Estimate(0.2, np.full(2, 0.2)), "timeline_rho": Estimate(rho, rho + noise)}
+        measurements.add(name, figures)
+    assert summary(measurements) == [
+        "tuned finds the passage that follows (MRR@10 0.200) about as often as “base, centered” (0.200), "
+        "“base, normalized means” (0.200), and “40 topics” (0.200).",
+        "With tuned, distances between held-out documents follow the years between them (timeline ρ 0.800) more "
+        "closely than with “base, centered” (0.500); about as closely as with “base, normalized means” (0.790); less "
+        "closely than with “40 topics” (0.900).",
+    ]
+
+
 def test_the_page_is_one_file_with_every_figure_and_what_was_measured(evaluated):
     folder, run = evaluated
     assert run("--title", "My <corpus>", "--note", "Weak & small.", "--draws", "200") == 0
