@@ -27,6 +27,10 @@ class Table(NamedTuple):
     headings: list[str]
     rows: list[list[Cell]]
 
+    def is_text(self, column: int) -> bool:
+        """Tell whether a column holds text, which is aligned to the left; rows may be shorter than the headings."""
+        return any(row[column].kind == "text" for row in self.rows if column < len(row))
+
     def turned(self, heading: str) -> Table:
         """Return the table with a row for each column: a wide one is then read without scrolling sideways."""
         names = [heading, *(row[0].text for row in self.rows)]

@@ -75,7 +75,7 @@ def certainty_reading(facts: dict) -> str:
     if facts.get("reliability") is not None:
         sentences.append(
             f"Precocity from every other passage and from the rest correlate at r = "
-            f"{facts['split_half_correlation']:.2f}, so that from all passages has a reliability of "
+            f"{facts['split_half_correlation']:.2f}, so that precocity from all passages has a reliability of "
             f"{facts['reliability']:.2f} (Spearman–Brown)."
         )
     if facts.get("spread") is not None:
