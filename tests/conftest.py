@@ -17,6 +17,8 @@ from openai_server import OpenAIServer
 from small_corpus import Corpus, make_word_corpus
 from tiny_encoder import make_tiny_encoder
 
+WARM_PYTHON = [sys.executable, str(Path(__file__).with_name("warm_python.py"))]
+
 
 @pytest.fixture
 def corpus_folder(tmp_path) -> Corpus:
@@ -40,13 +42,17 @@ def server():
 
 
 @pytest.fixture(scope="session")
-def warm_python():
-    """Return the command of a Python that has loaded the heavy packages."""
-    command = [sys.executable, str(Path(__file__).with_name("warm_python.py"))]
+def warm_server():
+    """Return the address of a Python that has loaded the heavy packages and forks for each script."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # elsewhere a socket's name may get too long
-        words = [*command, f"{folder}/socket"]
-        serving = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        serving = subprocess.Popen([*WARM_PYTHON, f"{folder}/socket"], stdout=subprocess.PIPE, text=True)
         assert serving.stdout.readline() == "ready\n"
-        yield " ".join(words)
+        yield f"{folder}/socket"
         serving.kill()
         serving.wait()
+
+
+@pytest.fixture(scope="session")
+def warm_python(warm_server):
+    """Return the command of this Python."""
+    return [*WARM_PYTHON, warm_server]

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def make(word_corpus, tiny_encoder, server, tmp_path, request):
     """Return a function that runs make with settings for the tiny corpus; its .config is the settings file."""
     slow = request.node.get_closest_marker("slow")
-    python = request.getfixturevalue("warm_python") if slow else sys.executable
+    python = shlex.join(request.getfixturevalue("warm_python")) if slow else sys.executable
     config = tmp_path / "tiny.mk"
     config.write_text(
         f"METADATA = {word_corpus.metadata}\nCHUNKS = {word_corpus.chunks}\nOUTPUT = {tmp_path}/output\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from warm_python import Script
 
 import corpus
 import encoder
@@ -45,6 +46,16 @@ def command(pairs, encoder, folder, *flags):
     base = ["-d", str(pairs), "-o", str(folder), "--base-model", str(encoder), "--device", "cpu"]
     recipe = ["--epochs", "6", "--batch-size", "8", "--eval-fraction", "0.3", "--learning-rate", "3e-3"]
     return [*base, *recipe, *flags]
+
+
+@pytest.fixture
+def start(warm_server):
+    """Return a function that starts a training as a process of its own, in a Python that has its packages loaded."""
+
+    def start(flags, stderr=None):
+        return Script(warm_server, ["TuneEmbeddings.py", *flags], ROOT, stderr)
+
+    return start
 
 
 def weights(folder):
@@ -211,16 +222,18 @@ def test_make_keeps_a_finished_model_of_other_settings_and_names_them(trained, t
 
 
 @pytest.mark.slow
-def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_same(trained, tiny_encoder, tmp_path):
+def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_same(
+    trained, tiny_encoder, tmp_path, start
+):
     whole, table = trained
     folder = tmp_path / "model"
     flags = command(table, tiny_encoder, folder)
-    running = subprocess.Popen([sys.executable, "TuneEmbeddings.py", *flags], cwd=ROOT, stderr=subprocess.DEVNULL)
+    running = start(flags)
     while not list(folder.glob("checkpoint-*/complete.json")):
         assert running.poll() is None
         time.sleep(0.005)
     running.send_signal(signal.SIGKILL)
-    running.wait()
+    assert running.wait() in (-signal.SIGKILL, 0)
     torn = folder / "checkpoint-999"
     torn.mkdir()
     (torn / "model.safetensors").write_bytes(b"half")
@@ -233,9 +246,8 @@ def test_a_killed_training_resumes_from_the_last_whole_checkpoint_and_ends_the_s
     assert_same_weights(folder, whole)
 
 
-def signalled(command, folder, number, checkpoint="*"):
-    """Run a training, send it a signal at a checkpoint; return its exit status and what it said."""
-    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+def signalled(running, folder, number, checkpoint="*"):
+    """Send a running training a signal at a checkpoint; return its exit status and what it said."""
     while not list(folder.glob(f"checkpoint-{checkpoint}/complete.json")):
         assert running.poll() is None, running.stderr.read()
         time.sleep(0.002)
@@ -280,10 +292,12 @@ def test_a_checkpoint_can_run_no_code(trained, tiny_encoder, tmp_path, name):
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.slow
-def test_a_signal_ends_the_step_writes_a_checkpoint_and_resuming_ends_the_same(trained, tiny_encoder, tmp_path, number):
+def test_a_signal_ends_the_step_writes_a_checkpoint_and_resuming_ends_the_same(
+    trained, tiny_encoder, tmp_path, start, number
+):
     whole, table = trained
     folder, flags = tmp_path / "model", command(table, tiny_encoder, tmp_path / "model", "--epochs", "6")
-    status, said = signalled([sys.executable, "TuneEmbeddings.py", *flags], folder, number)
+    status, said = signalled(start(flags, subprocess.PIPE), folder, number)
     assert status == tune.EXIT_STOPPED and "the same command with --resume goes on" in said
     stopped = script.read_json(folder / "stopped.json")
     newest = newest_whole_checkpoint(folder)
@@ -311,15 +325,20 @@ def test_a_warning_that_comes_when_all_is_done_fails_nothing(trained, tiny_encod
 # ---- several GPUs (here: processes of torchrun on the CPU)
 
 
-def torchrun(flags):
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"] + [
-        "TuneEmbeddings.py",
-        *flags,
-    ]
+@pytest.fixture
+def torchrun(warm_python):
+    """Return a function that starts a training under torchrun, whose two processes need not load their packages."""
+
+    def start(flags, stderr=None):
+        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
+        words += [*warm_python, "TuneEmbeddings.py", *flags]
+        return subprocess.Popen(words, cwd=ROOT, stderr=stderr, text=True)
+
+    return start
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_same_model_as_one(pairs, tiny_encoder, tmp_path):
+def test_two_processes_train_the_same_model_as_one(pairs, tiny_encoder, tmp_path, torchrun):
     """Without dropout, and with a number of pairs that divides by the batch, only rounding differs."""
     still = tmp_path / "still"
     shutil.copytree(tiny_encoder, still)
@@ -328,7 +347,7 @@ def test_two_processes_train_the_same_model_as_one(pairs, tiny_encoder, tmp_path
     script.write_json(settings, without)
     flags = ["--limit", "80", "--eval-fraction", "0", "--epochs", "2", "--precision", "fp32"]
     assert tune.main(command(pairs, still, tmp_path / "one", *flags)) == 0
-    subprocess.run(torchrun(command(pairs, still, tmp_path / "two", *flags)), cwd=ROOT, check=True)
+    assert torchrun(command(pairs, still, tmp_path / "two", *flags)).wait() == 0
     records = [script.read_json(tmp_path / name / "training.json") for name in ("one", "two")]
     assert [record["steps"] for record in records] == [20, 20] and records[1]["processes"] == 2
     one, two = (weights(tmp_path / name / "final") for name in ("one", "two"))
@@ -337,14 +356,14 @@ def test_two_processes_train_the_same_model_as_one(pairs, tiny_encoder, tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_resume_within_an_epoch_in_the_same_order(pairs, tiny_encoder, tmp_path):
+def test_two_processes_resume_within_an_epoch_in_the_same_order(pairs, tiny_encoder, tmp_path, torchrun):
     flags = ["--save-steps", "13", "--epochs", "12"]
-    subprocess.run(torchrun(command(pairs, tiny_encoder, tmp_path / "whole", *flags)), cwd=ROOT, check=True)
+    assert torchrun(command(pairs, tiny_encoder, tmp_path / "whole", *flags)).wait() == 0
     folder = tmp_path / "model"
     flags = command(pairs, tiny_encoder, folder, *flags, "--resume")
-    status, said = signalled(torchrun(flags), folder, signal.SIGTERM, checkpoint=65)  # the fourth epoch
+    status, said = signalled(torchrun(flags, subprocess.PIPE), folder, signal.SIGTERM, checkpoint=65)
     assert status != 0 and "after step" in script.read_json(folder / "stopped.json")["where"], said
-    subprocess.run(torchrun(flags), cwd=ROOT, check=True)
+    assert torchrun(flags).wait() == 0
     assert script.read_json(folder / "training.json")["steps"] == 12 * (
         script.read_json(folder / "training.json")["counts"]["training_pairs"] // 8
     )
@@ -360,10 +379,10 @@ def test_a_batch_that_the_gpus_cannot_share_is_refused():
 
 
 @pytest.mark.slow
-def test_two_trainings_in_one_folder_are_refused_and_the_first_goes_on(trained, tiny_encoder, tmp_path, capsys):
+def test_two_trainings_in_one_folder_are_refused_and_the_first_goes_on(trained, tiny_encoder, tmp_path, capsys, start):
     whole, table = trained
     folder, flags = tmp_path / "model", command(table, tiny_encoder, tmp_path / "model")
-    running = subprocess.Popen([sys.executable, "TuneEmbeddings.py", *flags], cwd=ROOT, stderr=subprocess.DEVNULL)
+    running = start(flags)
     while not (folder / "recipe.json").exists():
         assert running.poll() is None
         time.sleep(0.002)
@@ -473,10 +492,12 @@ sys.exit(tune.main(sys.argv[2:]))"""
     [(100_000, "File too large; choose a disk"), (200_000, "No space left on device; make room there")],
     ids=["weights of 145 kB", "optimizer of 305 kB"],
 )
-def test_a_disk_that_takes_no_checkpoint_is_one_sentence(pairs, tiny_encoder, tmp_path, most, told):
+def test_a_disk_that_takes_no_checkpoint_is_one_sentence(pairs, tiny_encoder, tmp_path, warm_server, most, told):
     """The weights are written by safetensors, the optimizer's state by PyTorch, which does not say why it failed."""
-    folder = tmp_path / "model"
-    words = [sys.executable, "-c", SMALL, str(most), *command(pairs, tiny_encoder, folder)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert f"{folder}: {told}" in done.stderr
+    folder, small = tmp_path / "model", tmp_path / "small.py"
+    small.write_text(SMALL)
+    words = [str(small), str(most), *command(pairs, tiny_encoder, folder)]
+    running = Script(warm_server, words, ROOT, subprocess.PIPE)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 2 and "Traceback" not in said
+    assert f"{folder}: {told}" in said

@@ -2,31 +2,83 @@
 of imports.
 
 `python warm_python.py ADDRESS script.py …` has the server at this address (a Unix socket) run the script with the
-caller's streams, folder and environment, and ends with its exit status. The script itself runs as always.
+caller's streams, folder and environment, passes on the signals that ask for an end, and ends with its exit status. The
+script itself runs as always, in a process of its own.
 """
 
 import atexit
+import contextlib
 import gc
 import json
 import os
 import runpy
+import select
+import signal
 import socket
+import subprocess
 import sys
+import threading
 
 STATUS = [1]  # of a script's process at its end: 1 where an exception ends it
 HEAVY = ("sentence_transformers", "datasets", "accelerate", "pandas", "pyarrow.parquet")
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def call(address: str, words: list[str]) -> int:
     """Have the server run a script; return its exit status."""
     if words[0] == "stamp.py":  # loads no heavy package, and make calls it a dozen times
         os.execv(sys.executable, [sys.executable, *words])
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(address)
-        socket.send_fds(line, [b"."], [0, 1, 2])
-        line.sendall(json.dumps([words, os.getcwd(), dict(os.environ)]).encode())
-        line.shutdown(socket.SHUT_WR)
-        return int(line.recv(8) or 1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until there is a process to pass them on to
+    script = Script(address, words)
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: pass_on(script.pid, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    status = script.wait()
+    return status if status >= 0 else 128 - status
+
+
+def pass_on(process: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)
+
+
+class Script:
+    """A script that the server runs: as much of subprocess.Popen as the tests need; pid is the script's own process."""
+
+    def __init__(self, address: str, words: list[str], folder: str | None = None, stderr: int | None = None):
+        self.line, self.returncode = socket.socket(socket.AF_UNIX), None
+        self.line.connect(address)
+        reading, writing = os.pipe() if stderr == subprocess.PIPE else (None, 2)
+        socket.send_fds(self.line, [b"."], [0, 1, writing])
+        if reading is not None:
+            os.close(writing)
+            self.stderr = open(reading)
+        self.line.sendall(json.dumps([words, str(folder or os.getcwd()), dict(os.environ)]).encode())
+        self.line.shutdown(socket.SHUT_WR)
+        self.said = self.line.makefile()
+        self.pid = int(self.said.readline())
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            pass_on(self.pid, number)
+
+    def poll(self) -> int | None:
+        ended, _, _ = select.select([self.line], [], [], 0)
+        return self.wait() if ended else self.returncode
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = int(self.said.readline())
+        return self.returncode
+
+    def communicate(self, timeout: float) -> tuple[None, str]:
+        too_late = threading.Timer(timeout, self.send_signal, [signal.SIGKILL])
+        too_late.start()
+        said, _ = self.stderr.read(), self.wait()
+        too_late.cancel()
+        return None, said
 
 
 def serve(address: str) -> None:
@@ -53,9 +105,14 @@ def answer(line: socket.socket) -> None:
     words, folder, environment = json.load(line.makefile())
     script = os.fork()
     if script == 0:
+        line.close()
         sys.exit(run(words, folder, environment, streams))
+    for stream in streams:
+        os.close(stream)
+    line.sendall(f"{script}\n".encode())
     status = os.waitstatus_to_exitcode(os.waitpid(script, 0)[1])
-    line.sendall(str(status if status >= 0 else 128 - status).encode())
+    with contextlib.suppress(BrokenPipeError):  # the caller was killed
+        line.sendall(f"{status}\n".encode())
     os._exit(0)
 
 
@@ -63,6 +120,7 @@ def run(words: list[str], folder: str, environment: dict[str, str], streams: lis
     """Run a script as `python script.py …` would."""
     for standard, stream in enumerate(streams):
         os.dup2(stream, standard)
+        os.close(stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
