@@ -11,6 +11,8 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub's package, which reads it once
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of two threads each would wait for each other on two cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # OpenMP, once it has drawn the map, gives PyTorch two threads again: each later training takes forty times the CPU.
+    os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
 
 import pytest
 from openai_server import OpenAIServer
