@@ -182,8 +182,8 @@ $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EX
 include $(filter-out settings.mk Makefile,$(PARTS))
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
-test: $(VENV)/.installed-dev ## Run all tests, two of the three workers mostly waiting for test clusters.
-	$(VENV)/bin/python -m pytest -n 3 --dist loadgroup
+test: $(VENV)/.installed-dev ## Run all tests, two of the four workers mostly waiting for test clusters.
+	$(VENV)/bin/python -m pytest -n 4 --dist loadgroup
 
 test-fast: $(VENV)/.installed-dev ## Run the tests that take seconds.
 	$(VENV)/bin/python -m pytest -n 2 -m "not slow"

@@ -84,7 +84,7 @@ def test_the_section_has_every_picture_and_reads_them(measured):
     assert f"furthest behind The &lt;{least}&gt; of {least} (19" in section and "of 39 documents" in section
     assert "1 document has no value" in section and "What precocity goes with" not in section
     assert "0.100 more precocious on average" in section
-    assert "correlate at r = 0.50, so that from all passages has a reliability of 0.67" in section
+    assert "correlate at r = 0.50, so that precocity from all passages has a reliability of 0.67" in section
     assert "it would be 0.025. p is below 0.05 for 40% of documents" in section and "<span>± 0.100</span>" in section
     for name in ("timeline", "top_quarter", "strips"):
         assert (measured.out / f"precocity_{name}.png").read_bytes().startswith(b"\x89PNG")
