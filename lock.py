@@ -108,9 +108,10 @@ def create_lock(path: Path, holder: dict) -> bool:
     try:
         with open(created, "w", encoding="utf-8") as lock:
             lock.write(json.dumps(holder) + "\n")
-    except OSError as error:  # a full disk
+    except BaseException as error:  # a full disk, or a signal, after which nobody would know whose lock it is
         path.unlink(missing_ok=True)
-        name_file(error, path)
+        if isinstance(error, OSError):
+            name_file(error, path)
         raise
     return True
 

@@ -165,3 +165,13 @@ def dies_at_the_second(rename):
         return rename(path, target)
 
     return renamed
+
+
+def test_a_signal_while_a_lock_is_written_leaves_none(tmp_path, monkeypatch):
+    def interrupted(holder):
+        raise KeyboardInterrupt(15)
+
+    monkeypatch.setattr(lock.json, "dumps", interrupted)
+    with pytest.raises(KeyboardInterrupt), lock.holding(tmp_path / lock.LOCK):
+        pass
+    assert list(tmp_path.iterdir()) == []
