@@ -59,7 +59,7 @@ def precocity_of(table: str, rows: dict[str, dict[str, str]]) -> dict[str, float
 def draw(args, started: float) -> None:
     """Write table, picture, section and last the page."""
     from report import map_data, map_page  # these take a second, which --help must not
-    from report.precocity_tables import read_rows
+    from report.precocity_tables import read_rows, title_of
 
     folder, rows = Path(args.output), read_rows(args.metadatapath)
     precocity = precocity_of(args.precocity, rows) if args.precocity else {}
@@ -70,7 +70,7 @@ def draw(args, started: float) -> None:
     places, passage_places = map_data.lay_out(documents, passages, args.seed)
 
     own = [rows[paper_id] for paper_id in documents.paper_ids]
-    titles = [row.get("title", "").strip() or row["paperId"] for row in own]
+    titles = [title_of(row) for row in own]
     authors = [row.get(args.author, "").strip() for row in own]
     values = [precocity.get(paper_id) for paper_id in documents.paper_ids]
     shown = map_page.Map(documents, passages, titles, authors, values, places, passage_places, earlier, later)

@@ -64,7 +64,7 @@ def fit(args, decades: dict[int, list[Document]], started: float) -> None:
     folder, chunks = Path(args.output), ChunkFolder(args.rootfolder, args.encoding_errors)
     documents = [document for of_decade in decades.values() for document in of_decade]
     held = {paper_id for path in args.training for paper_id in read_training(path)["held_out_documents"]}
-    texts = Texts(documents, ChunkFolder(args.rootfolder, args.encoding_errors), held)
+    texts = Texts(documents, chunks.afresh(), held)
     settings = {"format": "parquet", "definition": corpus.DEFINITION, "topic_definition": DEFINITION}
     settings |= {name: getattr(args, name) for name in ("topics", "iterations", "seed")}
     settings["corpus_sha256"] = texts.digest

@@ -62,14 +62,15 @@ def ending_in_order():
     def interrupt(number, frame):
         raise KeyboardInterrupt(number)
 
-    is_main = threading.current_thread() is threading.main_thread()
-    signals = [number for number in (signal.SIGTERM, signal.SIGUSR1) if signal.getsignal(number) == signal.SIG_DFL]
-    for number in signals * is_main:
+    is_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    both = (signal.SIGTERM, signal.SIGUSR1) if is_main else ()
+    signals = [number for number in both if signal.getsignal(number) == signal.SIG_DFL]
+    for number in signals:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number in signals * is_main:
+        for number in signals:
             signal.signal(number, signal.SIG_DFL)
 
 

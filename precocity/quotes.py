@@ -112,7 +112,7 @@ def check_texts(decade: int, folder: Folder, chunks: ChunkFolder) -> None:
     paper_ids = file.documents()
     if not by_name.keys() >= set(paper_ids):  # without its row in the metadata, a document's file is not known
         return
-    fresh = ChunkFolder(chunks.root, chunks.encoding_errors)
+    fresh = chunks.afresh()
     if corpus.read_decade([by_name[paper_id] for paper_id in paper_ids], fresh).digest() != file.texts:
         raise InputError(
             f"the {decade}s in {file.path.parent} were not embedded from the texts in {fresh.root}; run "

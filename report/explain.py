@@ -91,7 +91,7 @@ class Source:
     """
 
     def __init__(self, measured: Measured, inputs: Inputs):
-        manifest = script.read_json(measured.table.with_name(measured.prefix + corpus.MANIFEST))
+        manifest = measured.manifest()
         if "arguments" not in manifest:
             raise InputError(f"the manifest of {measured.table} does not say how it was made.")
         self.args = args = argparse.Namespace(**manifest["arguments"] | {"meta": inputs.metadata})

@@ -20,6 +20,7 @@ from .drawing import Picture, save
 from .explain import Explained, Neighbor, Passage
 from .page import render
 from .precocity_figures import AHEAD, BEHIND, dated
+from .precocity_tables import title_of
 from .tsv import write_tsv
 
 BESIDE = 3  # curves beside each other
@@ -112,19 +113,15 @@ def row_of(one: Explained, passage: Passage, rows: dict[str, dict]) -> Row:
     def side(neighbors: list[Neighbor]) -> list[Shown]:
         found = []
         for near in neighbors:
-            title = title_of(rows, near.document, near.year)
+            title = dated(
+                pd.Series({"title": title_of(rows.get(near.document, {"paperId": near.document})), "year": near.year})
+            )
             label = f"{title}, passage {near.number}, {one.measure} {value_of(near, one):.2f}"
             found.append(Shown(label) if found else with_text(label, one, near.document, near.number))
         return found
 
     label = f"passage {passage.number}, precocity {passage.precocity:+.3f}"
     return Row(side(passage.earlier), with_text(label, one, one.document, passage.number), side(passage.later))
-
-
-def title_of(rows: dict[str, dict], document: str, year: int) -> str:
-    """Return a document's title with its year."""
-    title = rows.get(document, {}).get("title", "").strip() or document
-    return dated(pd.Series({"title": title, "year": year}))
 
 
 def value_of(near: Neighbor, one: Explained) -> float:

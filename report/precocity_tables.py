@@ -115,6 +115,11 @@ def read_tables(paths: list[str | Path]) -> pd.DataFrame:
     return table
 
 
+def title_of(row: dict[str, str]) -> str:
+    """Return the title of a row of the metadata, the paperId where it has none."""
+    return row.get("title", "").strip() or row["paperId"]
+
+
 def read_rows(metadata: str) -> dict[str, dict[str, str]]:
     """Return the metadata's rows by paperId."""
     return {row["paperId"]: row for _, row in corpus.metadata_rows(metadata)}
@@ -133,7 +138,7 @@ def documents_of(table: pd.DataFrame, choice: Choice, rows: dict[str, dict[str, 
     unknown = [docid for docid in found.index if docid not in rows]
     if unknown:
         raise InputError(f"the metadata has no {script.first_few(unknown)}; pass the metadata the table was made from.")
-    found["title"] = [rows[docid].get("title", "").strip() or docid for docid in found.index]
+    found["title"] = [title_of(rows[docid]) for docid in found.index]
     return found
 
 
