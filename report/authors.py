@@ -60,12 +60,13 @@ def permutation_p(distance: np.ndarray, documents: Documents, most: int | None) 
     first, second = measures.document_pairs(documents.years, None, documents.group)
     _, codes = np.unique(distance[first, second], return_inverse=True)
     sizes, dice = np.bincount(documents.group), np.random.default_rng(documents.seed)
+    of_all = ranks_of_codes(codes)
     middle = np.bincount(documents.group, documents.years) / sizes
 
     def rho(years):
         apart = np.abs(years[first] - years[second])
         near = slice(None) if most is None else apart <= most
-        x, y = ranks_of_codes(apart[near]), ranks_of_codes(codes[near])
+        x, y = ranks_of_codes(apart[near]), of_all if most is None else ranks_of_codes(codes[near])
         return np.corrcoef(x, y)[0, 1] if len(x) > 1 and np.ptp(x) and np.ptp(y) else np.nan
 
     own = documents.years - middle[documents.group]

@@ -30,6 +30,7 @@ from .representations import (
     embedding_run,
     halves_of,
     mean_passage,
+    mean_passages,
     normalizer,
     topic_run,
 )
@@ -211,14 +212,14 @@ def measure_embeddings(
     for name, folder in embedded.folders:
         mean = mean_passage(embedded.decades(folder), passages, unseen)
         to_documents = normalizer(embedded.decades(folder), passages, unseen, SHRINKAGE)
-        run = embedding_run(embedded.decades(folder), passages, bench.wanted)
+        means = mean_passages(embedded.decades(folder), passages, bench.wanted)
+        run = means.run()
         of_passages = bench.retrieval(run)
         measurements.add(name, bench.measure(run, of_passages))
         pictured.setdefault(name, run.of(bench.at_sampled))
         run = embedding_run(centered(embedded.decades(folder), mean), passages, bench.wanted)
         measurements.add(centered_name(name), bench.measure(run))
-        run = embedding_run(embedded.decades(folder), passages, bench.wanted, to_documents)
-        measurements.add(normalized_name(name), bench.measure(run, of_passages))
+        measurements.add(normalized_name(name), bench.measure(means.run(to_documents), of_passages))
         log.info("measured %s", folder)
     return pictured
 
@@ -246,6 +247,7 @@ def measure_topics(
     return pictured
 
 
+@functools.lru_cache(maxsize=1)  # that of the first seed is needed before and after the embeddings are measured
 def run_of_topics(folder: Path, texts: Texts, settings: TopicSettings, seed: int, bench: Bench) -> Run:
     """Return the run of one topic model, which is kept in the folder or, if it isn't there, fitted."""
     passages = bench.passages.of(bench.wanted.documents)

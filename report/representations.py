@@ -157,23 +157,23 @@ def read_passages(embedded: EmbeddingFolders, documents: list[Document], metadat
         raise InputError(f"{metadata} has no {script.first_few(unknown)}; pass the metadata they were embedded from.")
     years = np.array([year_of[paper_id] for paper_id in order])
     document = np.array([order[paper_id] for paper_id in embedded.paper_ids])
-    return Passages(list(order), years, document, embedded.numbers, read_authors(list(order), metadata, author))
+    return Passages(list(order), years, document, embedded.numbers, read_cells(list(order), metadata, author))
 
 
-def read_authors(paper_ids: list[str], metadata: str, author: str) -> list[str] | None:
-    """Return each document's author, None where the metadata has no such column."""
+def read_cells(paper_ids: list[str], metadata: str, column: str) -> list[str] | None:
+    """Return each document's cell of a column of the metadata, None where there is no such column."""
     rows = {row["paperId"]: row for _, row in corpus.metadata_rows(metadata)}
-    if author not in rows[paper_ids[0]]:
+    if column not in rows[paper_ids[0]]:
         return None
-    return [rows[paper_id][author].strip() for paper_id in paper_ids]
+    return [rows[paper_id][column].strip() for paper_id in paper_ids]
 
 
 def read_column(paper_ids: list[str], metadata: str, column: str) -> list[str]:
     """Return each document's cell of a column of the metadata. InputError where there is no such column."""
-    rows = {row["paperId"]: row for _, row in corpus.metadata_rows(metadata)}
-    if column not in rows[paper_ids[0]]:
+    cells = read_cells(paper_ids, metadata, column)
+    if cells is None:
         raise InputError(f"{metadata} has no column {column!r}; name one of its header's, or leave out the flag.")
-    return [rows[paper_id][column].strip() for paper_id in paper_ids]
+    return cells
 
 
 def read_years(paper_ids: list[str], metadata: str, column: str) -> np.ndarray:
@@ -213,17 +213,34 @@ def halves_of(passages: Passages, rows: np.ndarray) -> tuple[np.ndarray, np.ndar
     return both, is_kept & odd, is_kept & ~odd
 
 
-def embedding_run(
-    decades: Iterable[np.ndarray],
-    passages: Passages,
-    wanted: Wanted,
-    to_documents: Callable[[np.ndarray], np.ndarray] = unit_rows,
-) -> Run:
-    """Return an embedding model's run; the distance of documents is 1 − cosine of their mean passages.
+class MeanPassages(NamedTuple):
+    """What an embedding model's runs are made of, however its documents are then treated.
+
+    rows: float32, (wanted rows, dimensions), of length 1.
+    documents: (wanted documents, dimensions), each the mean of its passages' directions.
+    halves: the same by odd and by even rows alone, see Run.
+    """
+
+    rows: np.ndarray
+    documents: np.ndarray
+    halves: tuple[np.ndarray, np.ndarray]
+
+    def run(self, to_documents: Callable[[np.ndarray], np.ndarray] = unit_rows) -> Run:
+        """Return the run in which the distance of documents is 1 − cosine.
+
+        Args:
+            to_documents: makes the vectors of documents, of length 1, from their mean passages.
+        """
+        documents = to_documents(self.documents)
+        halves = tuple(cosine_distance(to_documents(means)) for means in self.halves)
+        return Run(self.rows, documents, cosine_distance(documents), halves)
+
+
+def mean_passages(decades: Iterable[np.ndarray], passages: Passages, wanted: Wanted) -> MeanPassages:
+    """Return the wanted rows, and the mean passages of the wanted documents.
 
     Args:
         decades: vectors, float32, (passages, dimensions), which together are those of all passages.
-        to_documents: makes the vectors of documents, of length 1, from their mean passages.
     """
     is_row = np.isin(np.arange(len(passages.document)), wanted.rows)
     of_document = np.isin(passages.document, wanted.documents)
@@ -233,10 +250,20 @@ def embedding_run(
         rows.append(unit[is_row[here]])
         if of_document[here].any():
             means.append(means_by_document(unit[of_document[here]], passages.document[here][of_document[here]]))
-    documents, rows = to_documents(np.concatenate(means)), np.concatenate(rows)
+    rows = np.concatenate(rows)
     _, *halves = halves_of(passages, wanted.rows)
     of_half = (means_by_document(rows[half], passages.document[wanted.rows][half]) for half in halves)
-    return Run(rows, documents, cosine_distance(documents), tuple(cosine_distance(to_documents(m)) for m in of_half))
+    return MeanPassages(rows, np.concatenate(means), tuple(of_half))
+
+
+def embedding_run(
+    decades: Iterable[np.ndarray],
+    passages: Passages,
+    wanted: Wanted,
+    to_documents: Callable[[np.ndarray], np.ndarray] = unit_rows,
+) -> Run:
+    """Return an embedding model's run, read once; see MeanPassages."""
+    return mean_passages(decades, passages, wanted).run(to_documents)
 
 
 class Normalizer(NamedTuple):
