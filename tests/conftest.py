@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,24 @@ from small_corpus import Corpus, make_word_corpus
 from tiny_encoder import make_tiny_encoder
 
 WARM_PYTHON = [sys.executable, str(Path(__file__).with_name("warm_python.py"))]
+
+
+def pytest_configure(config):
+    """Start one warm Python for all workers. It does nothing before a test asks for it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.warm_folder = tempfile.mkdtemp(dir="/tmp")  # elsewhere a socket's name may get too long
+        os.environ["WARM_PYTHON"] = f"{config.warm_folder}/socket"
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        command = [*WARM_PYTHON, os.environ["WARM_PYTHON"]]
+        config.warm_python = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        assert config.warm_python.stdout.readline() == b"listening\n"
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "warm_python"):
+        config.warm_python.kill()
+        config.warm_python.wait()
+        shutil.rmtree(config.warm_folder)
 
 
 @pytest.fixture
@@ -44,17 +63,12 @@ def server():
 
 
 @pytest.fixture(scope="session")
-def warm_server():
+def warm_server() -> str:
     """Return the address of a Python that has loaded the heavy packages and forks for each script."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # elsewhere a socket's name may get too long
-        serving = subprocess.Popen([*WARM_PYTHON, f"{folder}/socket"], stdout=subprocess.PIPE, text=True)
-        assert serving.stdout.readline() == "ready\n"
-        yield f"{folder}/socket"
-        serving.kill()
-        serving.wait()
+    return os.environ["WARM_PYTHON"]
 
 
 @pytest.fixture(scope="session")
-def warm_python(warm_server):
+def warm_python(warm_server) -> list[str]:
     """Return the command of this Python."""
     return [*WARM_PYTHON, warm_server]

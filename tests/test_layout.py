@@ -6,6 +6,7 @@ A door is a script of the top folder; a room is any other module it is built fro
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import importlib.util
 import sys
@@ -27,11 +28,15 @@ def module_name(path: Path) -> str:
 
 
 FILES = {module_name(path): path for pattern in ("*.py", "[!.]*/*.py", "tests/*/*.py") for path in ROOT.glob(pattern)}
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 DOORS = {
     name for name, path in FILES.items() if path.parent == ROOT and 'if __name__ == "__main__"' in path.read_text()
 }
 PACKAGES = {name.split(".")[0] for name in FILES}
+
+
+@functools.cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
 
 
 def folder_of(name: str) -> str:
@@ -46,7 +51,7 @@ def resolved(name: str) -> str | None:
 def imports_of(name: str) -> list[tuple[str, str | None]]:
     """Return (module, name imported from it or None) for every import of a module, those inside functions included."""
     found = []
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Import):
             found += [(alias.name, None) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -56,6 +61,7 @@ def imports_of(name: str) -> list[tuple[str, str | None]]:
     return found
 
 
+@functools.cache
 def modules_imported_by(name: str) -> set[str]:
     """Return the project's modules that a module imports; `from precocity import values` imports precocity.values."""
     found = set()
@@ -66,12 +72,9 @@ def modules_imported_by(name: str) -> set[str]:
     return found
 
 
-IMPORTS = {name: modules_imported_by(name) for name in FILES}
-
-
 def names_in(name: str) -> set[str]:
     """Return the names that a module binds outside functions and classes."""
-    found, blocks = set(), [TREES[name]]
+    found, blocks = set(), [tree_of(name)]
     while blocks:
         block = blocks.pop()
         if isinstance(block, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -91,25 +94,25 @@ def test_the_doors_are_found():
 
 
 def test_no_script_imports_a_script():
-    found = [f"{door} imports {other}" for door in sorted(DOORS) for other in sorted(IMPORTS[door] & DOORS)]
+    found = [f"{door} imports {other}" for door in sorted(DOORS) for other in sorted(modules_imported_by(door) & DOORS)]
     assert not found, "\n".join(found)
 
 
 def test_no_room_imports_a_script():
     rooms = [name for name in sorted(FILES) if name not in DOORS and folder_of(name) not in USERS]
-    found = [f"{room} imports {door}" for room in rooms for door in sorted(IMPORTS[room] & DOORS)]
+    found = [f"{room} imports {door}" for room in rooms for door in sorted(modules_imported_by(room) & DOORS)]
     assert not found, "\n".join(found)
 
 
 def test_scripts_and_rooms_need_neither_benchmarks_nor_tests():
     modules = [name for name in sorted(FILES) if folder_of(name) not in USERS]
-    found = [f"{m} imports {other}" for m in modules for other in IMPORTS[m] if folder_of(other) in USERS]
+    found = [f"{m} imports {other}" for m in modules for other in modules_imported_by(m) if folder_of(other) in USERS]
     assert not found, "\n".join(found)
 
 
 def test_no_module_imports_itself_through_others():
     try:
-        graphlib.TopologicalSorter(IMPORTS).prepare()
+        graphlib.TopologicalSorter({name: modules_imported_by(name) for name in FILES}).prepare()
     except graphlib.CycleError as error:
         pytest.fail(" → ".join(reversed(error.args[1])))
 
@@ -146,7 +149,7 @@ def test_functions_have_few_parameters():
 
 def parameters_in(name: str):
     """Yield each function of a module with the names of its parameters, self and cls left out."""
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             yield node, [parameter.arg for parameter in parameters if parameter.arg not in ("self", "cls")]

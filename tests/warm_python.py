@@ -20,7 +20,10 @@ import sys
 import threading
 
 STATUS = [1]  # of a script's process at its end: 1 where an exception ends it
-HEAVY = ("sentence_transformers", "datasets", "accelerate", "pandas", "pyarrow.parquet")
+HEAVY = (
+    "sentence_transformers", "datasets", "accelerate", "pandas", "pyarrow.parquet",
+    "matplotlib.pyplot", "scipy.stats", "sklearn.decomposition", "sklearn.linear_model", "sklearn.model_selection",
+)  # fmt: skip
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -82,16 +85,17 @@ class Script:
 
 
 def serve(address: str) -> None:
-    """Load the packages, say "ready", and answer calls until killed; one process waits for each script."""
+    """Answer calls until killed. The first has the packages loaded; one process waits for each script."""
     # Handlers run in reverse order, so this one runs after all others, and saves clearing half a gigabyte away.
     atexit.register(lambda: (sys.stdout.flush(), sys.stderr.flush(), os._exit(STATUS[0])))
-    for name in HEAVY:
-        __import__(name)
-    gc.freeze()  # or each fork would copy all of it at its first collection
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
-        print("ready", flush=True)
+        print("listening", flush=True)
+        select.select([listening], [], [])
+        for name in HEAVY:
+            __import__(name)
+        gc.freeze()  # or each fork would copy all of it at its first collection
         while True:
             line, _ = listening.accept()
             if os.fork() == 0:

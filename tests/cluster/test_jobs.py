@@ -15,7 +15,7 @@ import pytest
 import corpus
 import script
 
-LONG = "--epochs 200 --save-steps 50"  # 800 steps, ten seconds or more on a core
+LONG = "--epochs 160 --save-steps 40"  # 640 steps, eight seconds or more on a core
 
 
 def begin(user, model, *flags, script=LONG):
@@ -50,7 +50,7 @@ def reference(sent, tmp_path_factory):
 
 def assert_same(user, model, reference):
     record = script.read_json(reference / "training.json")
-    assert user.steps(model) == record["steps"] == 800
+    assert user.steps(model) == record["steps"] == 640
     got, expected = weights(user.far / "output/models" / model), weights(reference)
     for name, value in expected.items():
         np.testing.assert_allclose(got[name], value, atol=1e-5, err_msg=f"{model} {name}")
@@ -65,9 +65,15 @@ def test_stopped_jobs_go_on_by_themselves_and_end_like_one_left_alone(sent, refe
         "cancelled": "scancel {}",
     }
     jobs = {name: begin(sent, name) for name in ways}
-    left = [(name, step) for name in ways for step in (50, 400)]
+    left = [(name, step) for name in ways for step in (40, 160)]
+
+    def can_be_stopped(name, step):
+        """Tell whether the job has gone on since it was last stopped, and has got to this step."""
+        stops = 2 - sum(other == name for other, _ in left)
+        return sent.log(jobs[name]).count("going on from") == stops and sent.checkpoint(name, step)
+
     while left:
-        name, step = sent.until(lambda: next((one for one in left if sent.checkpoint(*one)), None))
+        name, step = sent.until(lambda: next((one for one in left if can_be_stopped(*one)), None))
         left.remove((name, step))
         sent.delta(ways[name].format(jobs[name]))
         if name == "cancelled":
@@ -84,7 +90,7 @@ def test_stopped_jobs_go_on_by_themselves_and_end_like_one_left_alone(sent, refe
 
 def test_the_time_limit_stops_with_a_checkpoint_and_the_job_goes_on(sent):
     job = begin(sent, "limit", "--time=00:01:00", "--signal=USR1@30")
-    sent.until(lambda: sent.checkpoint("limit", 50))
+    sent.until(lambda: sent.checkpoint("limit", 40))
     # Slurm looks at limits every 30 s only. Until it sends its signal, the training waits, however fast it is.
     (pid,) = sent.training("limit")
     os.kill(pid, signal.SIGSTOP)
@@ -92,7 +98,7 @@ def test_the_time_limit_stops_with_a_checkpoint_and_the_job_goes_on(sent):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)  # some versions of Slurm send it with the signal
     assert sent.until_ended(job, 400) == "COMPLETED", sent.log(job)
-    assert sent.steps("limit") == 800
+    assert sent.steps("limit") == 640
     assert "stopped by SIGUSR1 after step" in sent.log(job) and "going on from output/models" in sent.log(job)
 
 
@@ -115,12 +121,12 @@ def test_one_flag_trains_on_several_gpus_and_a_signal_loses_nothing(sent):
 
 def test_a_job_goes_on_after_preemption_and_on_a_node_that_was_lost_from_its_last_checkpoint(sent, reference):
     job = begin(sent, "cheap", "--partition=gpuA100x4-preempt")
-    sent.until(lambda: sent.checkpoint("cheap", 50))
+    sent.until(lambda: sent.checkpoint("cheap", 40))
     wants_all = "--partition=gpuA100x4 --gpus-per-node=4 --account=bbiq-delta-gpu --output=/dev/null"
     other = sent.submit(f"{wants_all} --wrap 'sleep 1'")
     assert sent.until_ended(other) == "COMPLETED"
     assert "stopped by SIGTERM after step" in sent.log(job)
-    sent.until(lambda: sent.checkpoint("cheap", 400))
+    sent.until(lambda: sent.checkpoint("cheap", 160))
     sent.delta(f"pkill -KILL -f 'slurmstepd: .{job}[.]|models/[c]heap'; true")
     sent.delta('scontrol update nodename="$(hostname -s)" state=down reason=test')
     sent.until(lambda: sent.state(job) == "PENDING")
