@@ -2,9 +2,10 @@
 
 A variant is the set of pairs with flags of its own. `make experiment` tunes each variant with every seed, embeds the
 held-out documents and compares all variants; its report lies in <output>/report. Prints two Markdown tables: the
-figures, and their differences from the centered base, the topic model and the first variant. What is done already is
-not done again. One GPU runs all variants on the State of the Union corpus in an hour or so (an estimate); on two CPU
-cores choose a few with --variants.
+figures, and their differences from the yardsticks and the first variant. What is done already is not done again. One
+GPU runs all variants on the State of the Union corpus in an hour or so (an estimate); on two CPU cores choose a few
+with --variants. --splits does all of it for several choices of held-out documents, each in a folder of its own:
+across.py makes one table of them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ COLUMNS = {
     "ap_same_decade": "AP, same decade",
     "timeline_rho": "timeline ρ",
     "timeline_rho_near": "ρ, ≤ 50 years",
-    "dating_r2": "dating R²",
+    "dating_r2_author": "dating R², new authors",
 }
 
 
@@ -79,14 +80,15 @@ def cell(value: float | None, interval: list[float] | None, sign: str, **_) -> s
     return f"{value:{sign}.3f}" + (f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else "")
 
 
-def run_experiment(folder: Path, settings: list[str], names: dict[str, str], seeds: list[int]) -> None:
+def run_experiment(folder: Path, settings: list[str], flags: dict[str, str], seeds: list[int]) -> None:
     """Have make tune, embed and compare the variants; what it says goes to stderr.
 
     Args:
-        names: a variant -> its name among EXPERIMENT_SETS: the set, or set+variant.
+        flags: a name among EXPERIMENT_SETS (the set, or set+variant) -> flags of TuneEmbeddings.py.
     """
-    words = ["make", *settings, f"EXPERIMENT={folder}", f"EXPERIMENT_SETS={' '.join(names.values())}"]
-    words += [f"EXPERIMENT_SEEDS={' '.join(map(str, seeds))}", *(f"TUNE_FLAGS_{n}={VARIANTS[n]}" for n in names)]
+    words = ["make", *settings, f"EXPERIMENT={folder}", f"EXPERIMENT_SETS={' '.join(flags)}"]
+    words += [f"EXPERIMENT_SEEDS={' '.join(map(str, seeds))}"]
+    words += [f"TUNE_FLAGS_{name.split('+')[1]}={ours}" for name, ours in flags.items() if ours]
     log.info("%s experiment", shlex.join(words))
     if subprocess.run([*words, "experiment"], cwd=ROOT, stdout=sys.stderr).returncode:
         raise InputError("make experiment failed; see above, then run the same command again.")
@@ -106,20 +108,37 @@ def parse_args(argv: list[str] | None = None):
     add("--set", default="nopara", help="pairs to tune on: nopara, para10 … (default %(default)s)")
     add("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="(default 0 1 2)")
+    many = "also hold out other documents: a --split-seed each, whose models and report go to <output>/split-N"
+    add("--splits", nargs="+", type=int, metavar="N", help=many)
     return arguments.parse_args(argv)
+
+
+def flags_of(args, split: int | None) -> dict[str, str]:
+    """Return what run_experiment takes: a variant with flags has a name of its own, and with a split all have flags."""
+    flags = {variant: VARIANTS[variant] for variant in args.variants}
+    if split is not None:
+        flags = {variant: f"{ours} --split-seed {split}".strip() for variant, ours in flags.items()}
+    return {f"{args.set}+{variant}" if ours else args.set: ours for variant, ours in flags.items()}
+
+
+def measure(args, folder: Path, split: int | None) -> None:
+    """Run all variants with one choice of held-out documents, and print their tables."""
+    flags = flags_of(args, split)
+    run_experiment(folder, args.settings, flags, args.seeds)
+    minutes = {name: minutes_of(folder, name, args.seeds) for name in flags}
+    report = script.read_json(folder / "report/evaluation.json")
+    differences = {f"{one['of']} less {one['less']}": one for one in report["differences"]}
+    chosen = "" if split is None else f", split {split}"
+    print(f"Measured {time.strftime('%Y-%m-%d')}, seeds {args.seeds}{chosen}, {shlex.join(args.settings)}\n")
+    print(table(report["measured"], minutes=minutes), table(differences, "+"), sep="\n\n")
 
 
 @script.command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     folder = Path(args.output).resolve()
-    names = {variant: f"{args.set}+{variant}" if VARIANTS[variant] else args.set for variant in args.variants}
-    run_experiment(folder, args.settings, names, args.seeds)
-    minutes = {name: minutes_of(folder, name, args.seeds) for name in names.values()}
-    report = script.read_json(folder / "report/evaluation.json")
-    differences = {f"{one['of']} less {one['less']}": one for one in report["differences"]}
-    print(f"Measured {time.strftime('%Y-%m-%d')}, seeds {args.seeds}, {shlex.join(args.settings)}\n")
-    print(table(report["measured"], minutes=minutes), table(differences, "+"), sep="\n\n")
+    for split in args.splits or [None]:
+        measure(args, folder if split is None else folder / f"split-{split}", split)
     return 0
 
 

