@@ -165,7 +165,8 @@ def own_prompt(model) -> str | None:
 def model_digest(folder: str | Path) -> str:
     """Return a SHA-256 of a model folder's weights and settings, or of its name where it is a hub's."""
     digest = hashlib.sha256()
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name not in NOT_THE_MODEL)
+    paths = Path(folder).rglob("*") if any(Path(folder).glob("*.json")) else ()  # another folder may hold terabytes
+    files = sorted(path for path in paths if path.is_file() and path.name not in NOT_THE_MODEL)
     for path in files:
         digest.update(os.fsencode(path.relative_to(folder)))
         digest.update(bytes.fromhex(file_digest(path)))

@@ -136,7 +136,8 @@ def test_a_model_that_does_not_cut_passages_refuses_a_length(words, tmp_path, ca
     assert embed(words, tmp_path / "m", tmp_path / "e") == 0
 
 
-def test_a_name_that_is_empty_is_refused(words, tmp_path, capsys):
+def test_a_name_that_is_empty_is_refused_before_the_folder_one_stands_in_is_read(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(encoder, "file_digest", lambda path: pytest.fail(f"{path} was read"))
     assert embed(words, "", tmp_path / "e") == 2
     assert "Apply_Tuned_Model.py: -m  can't be loaded" in capsys.readouterr().err
 
