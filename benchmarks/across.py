@@ -13,7 +13,7 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # script.py lies one folder up
 
-from tuning_grid import COLUMNS  # noqa: E402
+from tuning_grid import COLUMNS, differences_of, markdown  # noqa: E402
 
 import script  # noqa: E402
 from script import InputError  # noqa: E402
@@ -27,11 +27,6 @@ def read_splits(folder: str) -> list[dict]:
     if not paths:
         raise InputError(f"{folder} has no split-N/report/evaluation.json; run benchmarks/tuning_grid.py --splits 0 1.")
     return [script.read_json(path) for path in paths]
-
-
-def named_figures(report: dict) -> dict[str, dict]:
-    """Return a report's rows by name: representations, then differences."""
-    return report["measured"] | {f"{one['of']} less {one['less']}": one for one in report["differences"]}
 
 
 def cell(figures: list[dict], is_difference: bool) -> str:
@@ -54,16 +49,14 @@ def cell(figures: list[dict], is_difference: bool) -> str:
 
 def table_of(corpus: str, reports: list[dict]) -> str:
     """Return the table of one corpus: a row for each representation and difference that all of its splits have."""
-    splits = [named_figures(report) for report in reports]
-    names = [name for name in splits[0] if all(name in split for split in splits)]
+    splits = [report["measured"] | differences_of(report) for report in reports]
+    rows = {
+        name: [cell([split[name][key] for split in splits], name not in reports[0]["measured"]) for key in COLUMNS]
+        for name in splits[0]
+        if all(name in split for split in splits)
+    }
     held = ", ".join(str(report["held_out_documents"]) for report in reports)
-    lines = [f"{corpus}: {len(reports)} splits of {held} held-out documents\n"]
-    lines += [f"| | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name in names:
-        is_difference = name not in reports[0]["measured"]
-        cells = [cell([split[name][key] for split in splits], is_difference) for key in COLUMNS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return f"{corpus}: {len(reports)} splits of {held} held-out documents\n\n{markdown([*COLUMNS.values()], rows)}"
 
 
 def parse_args(argv: list[str] | None = None):

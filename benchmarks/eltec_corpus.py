@@ -8,6 +8,7 @@ then <output>/metadata.tsv with one more column, author_age.
 
 from __future__ import annotations
 
+import lzma
 import sys
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -25,16 +26,20 @@ def read_archive(path: str) -> dict[str, str]:
     try:
         with tarfile.open(path) as archive:
             files = {PurePosixPath(one.name): archive.extractfile(one).read() for one in archive if one.isfile()}
-    except (OSError, tarfile.TarError) as error:
-        raise InputError(f"{path} can't be read as a tar archive ({error}).") from None
-    texts = {"/".join(name.parts[1:]): content.decode("utf-8") for name, content in files.items()}
+        texts = {"/".join(name.parts[1:]): content.decode("utf-8") for name, content in files.items()}
+    except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} can't be read as a tar archive of texts ({error}); name eltec_eng.tar.xz.") from None
     if "metadata.tsv" not in texts or not any(name.startswith("chunks/") for name in texts):
-        raise InputError(f"{path} holds no metadata.tsv and chunks/ in one folder.")
+        raise InputError(f"{path} holds no metadata.tsv and chunks/ in one folder; name eltec_eng.tar.xz.")
     return texts
 
 
 def whole_rows(table: str) -> list[dict[str, str]]:
-    """Return the rows of a TSV. A line that ends before its last column goes on in the next: one title has a break."""
+    """Return the rows of a TSV. A line that ends before its last column goes on in the next: one title has a break.
+
+    Raises:
+        InputError: a row has too many cells, or the last one too few.
+    """
     head, *lines = table.rstrip("\n").split("\n")
     columns, cells, rows = head.split("\t"), [], []
     for line in lines:
@@ -43,6 +48,10 @@ def whole_rows(table: str) -> list[dict[str, str]]:
         if len(cells) == len(columns):
             rows.append(dict(zip(columns, cells, strict=True)))
             cells = []
+        elif len(cells) > len(columns):
+            break
+    if cells:
+        raise InputError(f"metadata.tsv: the row of {cells[0]} has {len(cells)} cells, not {len(columns)}; mend it.")
     return rows
 
 
@@ -68,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     rows = [row | {"author_age": age_of(row)} for row in whole_rows(texts["metadata.tsv"])]
     for row in rows:
         name = f"chunks/{row['paperId']}.txt"
+        if name not in texts:
+            raise InputError(f"{args.archive} has no {name}, which its metadata.tsv lists; get the archive again.")
         passages = texts[name].rstrip("\n").split("\n")[: args.passages]
         with script.replacing(output / name) as beside:
             beside.write_text("".join(f"{passage}\n" for passage in passages), encoding="utf-8")

@@ -63,14 +63,21 @@ COLUMNS = {
 
 def table(measured: dict[str, dict], sign: str = "", minutes: dict[str, float] | None = None) -> str:
     """Return figures with their intervals as a Markdown table, a row for each name."""
-    heads = [*COLUMNS.values(), *(["minutes"] if minutes else [])]
+    rows = {name: [cell(**figures[column], sign=sign) for column in COLUMNS] for name, figures in measured.items()}
+    if minutes:
+        rows = {name: [*cells, f"{minutes[name]:.1f}" if name in minutes else ""] for name, cells in rows.items()}
+    return markdown([*COLUMNS.values(), *(["minutes"] if minutes else [])], rows)
+
+
+def markdown(heads: list[str], rows: dict[str, list[str]]) -> str:
+    """Return a Markdown table whose first column has the rows' names."""
     lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name, figures in measured.items():
-        cells = [cell(**figures[column], sign=sign) for column in COLUMNS]
-        if minutes:
-            cells.append(f"{minutes[name]:.1f}" if name in minutes else "")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())])
+
+
+def differences_of(report: dict) -> dict[str, dict]:
+    """Return a report's differences by name."""
+    return {f"{one['of']} less {one['less']}": one for one in report["differences"]}
 
 
 def cell(value: float | None, interval: list[float] | None, sign: str, **_) -> str:
@@ -127,10 +134,9 @@ def measure(args, folder: Path, split: int | None) -> None:
     run_experiment(folder, args.settings, flags, args.seeds)
     minutes = {name: minutes_of(folder, name, args.seeds) for name in flags}
     report = script.read_json(folder / "report/evaluation.json")
-    differences = {f"{one['of']} less {one['less']}": one for one in report["differences"]}
     chosen = "" if split is None else f", split {split}"
     print(f"Measured {time.strftime('%Y-%m-%d')}, seeds {args.seeds}{chosen}, {shlex.join(args.settings)}\n")
-    print(table(report["measured"], minutes=minutes), table(differences, "+"), sep="\n\n")
+    print(table(report["measured"], minutes=minutes), table(differences_of(report), "+"), sep="\n\n")
 
 
 @script.command

@@ -86,7 +86,7 @@ def add(archive: tarfile.TarFile, name: str, text: str) -> None:
     archive.addfile(member, io.BytesIO(content))
 
 
-def test_the_novels_are_read_out_of_their_archive(tmp_path):
+def test_the_novels_are_read_out_of_their_archive(tmp_path, capsys):
     rows = "N1\t1850\tA title\tAnn\t1800\nN2\t1860\tA title in\n two lines\tBen\t\n"
     with tarfile.open(tmp_path / "novels.tar.xz", "w:xz") as archive:
         add(archive, "novels/metadata.tsv", f"paperId\tyear\ttitle\tauthor\tauthor_birth\n{rows}")
@@ -100,8 +100,16 @@ def test_the_novels_are_read_out_of_their_archive(tmp_path):
         "N2\t1860\tA title in two lines\tBen\t\t",
     ]
     assert (tmp_path / "data/chunks/N2.txt").read_text() == "0\tpassage 0\n1\tpassage 1\n"
-    for lacking in ("conftest.py", "none.tar.xz"):
-        assert eltec_corpus.main(["--archive", str(Path(__file__).with_name(lacking)), "-o", str(tmp_path)]) == 2
+    (tmp_path / "half.tar.xz").write_bytes((tmp_path / "novels.tar.xz").read_bytes()[:200])
+    for lacking in (Path(__file__), tmp_path / "none.tar.xz", tmp_path / "half.tar.xz"):
+        assert eltec_corpus.main(["--archive", str(lacking), "-o", str(tmp_path)]) == 2
+    for line in ("N3\t1850\tmore\tAnn\t1800\tcells", "N3\t1850\tfewer cells"):
+        with pytest.raises(InputError, match="the row of N3 has"):
+            eltec_corpus.whole_rows(f"paperId\tyear\ttitle\tauthor\tauthor_birth\n{rows}{line}\n")
+    with tarfile.open(tmp_path / "novels.tar.xz", "w:xz") as archive:
+        add(archive, "novels/metadata.tsv", f"paperId\tyear\ttitle\tauthor\tauthor_birth\n{rows}")
+        add(archive, "novels/chunks/N1.txt", "0\tpassage\n")
+    assert eltec_corpus.main(words) == 2 and "has no chunks/N2.txt" in capsys.readouterr().err
 
 
 def test_a_difference_of_several_splits_says_in_how_many_it_is_certain():
