@@ -163,14 +163,14 @@ $(EXPERIMENT)/$(1)-seed$(2)/training.json: $(call stamps,$(3)) $(TUNING) $(if $(
 
 $(EXPERIMENT)/$(1)-seed$(2)/embeddings/manifest.json: $(EXPERIMENT)/$(1)-seed$(2)/training.json $(HELD_OUT) \
     $(APPLYING) $(call stamps,held) | $(READY)
-	$$(call apply,$$(<D)/final --held-out-of $(HELD_OUT))
+	$$(call apply,$$(<D)/final $(EMBEDDED))
 endef
 table_of = $(if $(filter nopara,$(1)),pairs,paraphrased)/$(1).tsv
 $(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_run,$(set),$(seed),$(call \
   table_of,$(firstword $(subst +, ,$(set)))),$(word 2,$(subst +, ,$(set)))))))
 
 $(EXPERIMENT)/base/manifest.json: $(HELD_OUT) $(APPLYING) $(call stamps,held) | $(READY)
-	$(call apply,$(BASE_MODEL) --held-out-of $<)
+	$(call apply,$(BASE_MODEL) $(EMBEDDED))
 
 $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EXPERIMENT)/%/embeddings/manifest.json) \
     $(REPORTING) $(call stamps,experiment) | $(READY)

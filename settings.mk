@@ -38,6 +38,7 @@ MAP_FLAGS              | map                      |                       | flag
 REPORT_FLAGS           | report                   |                       | flags of evaluate_timeline.py
 EXPERIMENT_SETS        | experiment               | nopara para10 para20  | models that make experiment compares
 EXPERIMENT_SEEDS       | experiment               | 0 1 2                 | seeds that each of them is tuned with
+EXPERIMENT_EMBEDS      | held                     | held-out              | all: documents trained on, too, as make report does
 PYTHON3                |                          | python3               | Python that makes the environment
 PYTHON                 |                          | $(VENV)/bin/python    | Python that runs the scripts
 PIP_FLAGS              |                          | --quiet               | flags of pip, here
@@ -109,8 +110,9 @@ STEERS_corpus += DOCUMENTS
 DOCUMENTS = $(METADATA)
 VARIANTS := $(sort $(foreach set,$(EXPERIMENT_SETS),$(word 2,$(subst +, ,$(set)))))
 $(foreach variant,$(VARIANTS),$(eval STEERS_tune+$(variant) := TUNE_FLAGS_$(variant)))
-STEERS_held := HELD_OUT
-STAGES := $(sort $(STAGES) held $(VARIANTS:%=tune+%))
+STEERS_held += HELD_OUT
+EMBEDDED = $(if $(filter all,$(EXPERIMENT_EMBEDS)),,--held-out-of $(HELD_OUT))
+STAGES := $(sort $(STAGES) $(VARIANTS:%=tune+%))
 
 $(call stamps,$(STAGES)): $(OUTPUT)/settings/%.txt: FORCE | $(READY)
 	$(stamp) $(foreach name,$(STEERS_$*),$(call quoted,$(name) = $($(name))))

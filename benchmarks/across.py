@@ -3,11 +3,13 @@
 Reads what tuning_grid.py --splits measured, a folder for each corpus, and prints a Markdown table for each. A figure is
 the mean over the splits, with the least and the most of them; a difference also says in how many of them its whole
 interval lies above or below 0. Splits share documents by chance, so no interval is computed of all of them together.
+--picture draws the figures, too.
 """
 
 from __future__ import annotations
 
 import sys
+from itertools import cycle
 from pathlib import Path
 from statistics import mean
 
@@ -59,19 +61,65 @@ def table_of(corpus: str, reports: list[dict]) -> str:
     return f"{corpus}: {len(reports)} splits of {held} held-out documents\n\n{markdown([*COLUMNS.values()], rows)}"
 
 
+def draw(corpora: dict[str, list[dict]], path: Path) -> None:
+    """Draw a row of panels for each corpus: of each yardstick and model the single splits, and their mean."""
+    import matplotlib.pyplot as plt
+
+    from report.drawing import save
+
+    colors = {corpus: colors_of(reports[0]) for corpus, reports in corpora.items()}
+    heights = [len(of_corpus) + 2 for of_corpus in colors.values()]
+    shape = {"figsize": (13, 0.3 * sum(heights)), "height_ratios": heights, "layout": "constrained"}
+    figure, rows = plt.subplots(len(corpora), len(COLUMNS), squeeze=False, sharey="row", **shape)
+    for panels, (corpus, reports) in zip(rows, corpora.items()):
+        for axes, (key, heading) in zip(panels, COLUMNS.items()):
+            draw_panel(axes, key, reports, colors[corpus])
+            axes.set_title(heading, fontsize=10)
+        panels[0].set_title(corpus, loc="left", x=-0.95, fontweight="bold")
+    save(figure, path, "", "")
+
+
+def colors_of(report: dict) -> dict[str, str]:
+    """Return the colors of the yardsticks, and of the tuned models as they are, not centered or normalized."""
+    from report.bench import centered_name, normalized_name
+    from report.drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS
+
+    base, tuned = next(iter(report["measured"])), dict.fromkeys(one["of"] for one in report["differences"])
+    colors = dict(zip(tuned, cycle(TUNED_COLORS))) | dict.fromkeys(
+        (base, centered_name(base), normalized_name(base)), BASE_COLOR
+    )
+    left_out = {named(name) for name in tuned for named in (centered_name, normalized_name)}
+    return {name: colors.get(name, TOPIC_COLOR) for name in report["measured"] if name not in left_out}
+
+
+def draw_panel(axes, key: str, reports: list[dict], colors: dict[str, str]) -> None:
+    """Draw one figure: a line for each representation, small dots for splits, a large one for their mean."""
+    for at, (name, color) in enumerate(colors.items()):
+        values = [report["measured"][name][key]["value"] for report in reports]
+        if None not in values:
+            axes.plot(values, [at] * len(values), ".", color=color, markersize=5, alpha=0.5)
+            axes.plot(mean(values), at, "o", color=color, markersize=7)
+    axes.set(yticks=range(len(colors)), yticklabels=colors, ylim=(len(colors) - 0.5, -0.5))
+    axes.grid(axis="x", color="#e5e5e5")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
 def parse_args(argv: list[str] | None = None):
     arguments = script.parser(__doc__, EXAMPLE)
     arguments.add_argument("corpora", nargs="+", metavar="NAME=FOLDER", help="what tuning_grid.py -o named")
+    arguments.add_argument("--picture", metavar="PNG", help="also draw all figures into this file")
     return arguments.parse_args(argv)
 
 
 @script.command
 def main(argv: list[str] | None = None) -> int:
-    for words in parse_args(argv).corpora:
-        name, is_there, folder = words.partition("=")
-        if not is_there:
-            raise InputError(f"{words} is not of the form NAME=FOLDER.")
-        print(table_of(name, read_splits(folder)), end="\n\n")
+    args, corpora = parse_args(argv), {}
+    for name, folders in script.named_paths(args.corpora).items():
+        corpora[name] = [report for folder in folders for report in read_splits(folder)]
+        print(table_of(name, corpora[name]), end="\n\n")
+    if args.picture:
+        draw(corpora, Path(args.picture))
     return 0
 
 

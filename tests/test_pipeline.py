@@ -107,6 +107,12 @@ def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
     assert ran(make("experiment", "EXPERIMENT_SETS=nopara", "EXPERIMENT_SEEDS=0").stdout) == ["evaluate_timeline"]
     found = json.loads((folder / "report/evaluation.json").read_text())
     assert len(found["measured"]["nopara"]["timeline_rho"]["runs"]) == 1  # what the other seed left is not counted
+    whole = make("experiment", "EXPERIMENT_SETS=nopara", "EXPERIMENT_SEEDS=0", "EXPERIMENT_EMBEDS=all").stdout
+    assert ran(whole) == ["Apply_Tuned_Model", "Apply_Tuned_Model", "evaluate_timeline"]
+    held = script.read_json(folder / "nopara-seed0/training.json")["held_out_documents"]
+    for one in ("base", "nopara-seed0/embeddings"):  # with the documents trained on, as make report has them
+        paper_ids = {paper_id for found, *_ in corpus.each_decade(folder / one) for paper_id in found}
+        assert paper_ids > set(held)
     make("clean")
     assert (folder / "nopara-seed1/final").exists() and not (folder / "report").exists()
 
@@ -136,8 +142,10 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(make):
     again = benchmark("tuning_grid", *words, "--splits", "1").stderr
     assert ".py" not in again.replace("tuning_grid.py", "")
     assert models == {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
-    table = benchmark("across", f"tiny={make.output}/grid").stdout.strip().split("\n\n")[1]
+    picture = make.output / "across.png"
+    table = benchmark("across", f"tiny={make.output}/grid", "--picture", str(picture)).stdout.strip().split("\n\n")[1]
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [*names[0], *names[1]]
+    assert picture.read_bytes().startswith(b"\x89PNG")
     sets = ("EXPERIMENT_SETS=nopara+default nopara+scale-40", "EXPERIMENT_SEEDS=0", f"EXPERIMENT={folder}")
     flags = ("TUNE_FLAGS_default=--split-seed 1", "TUNE_FLAGS_scale-40=--split-seed 1 --scale 10 --overwrite")
     assert ran(make("experiment", *sets, *flags).stdout) == ["TuneEmbeddings", "Apply_Tuned_Model", "evaluate_timeline"]
