@@ -134,7 +134,7 @@ report: $(OUTPUT)/report/$(TRAIN)/report.html ## Compare models, show precocity;
 
 REPORTING := evaluate_timeline.py $(call code,report encoder) $(call stamps,corpus report)
 report = $(PYTHON) evaluate_timeline.py $(1) -t $(METADATA) -r $(CHUNKS) $(CORPUS_FLAGS) --seed $(SEED) \
-  $(REPORT_FLAGS) -o $(@D)
+  $(READY_TOPICS) $(REPORT_FLAGS) -o $(@D)
 # The report has precocity measured first, and shows it. Of 7,000 passages a year, two cores measure two years a minute.
 SECTION := $(if $(ELSEWHERE)$(filter precocity,$(MAKECMDGOALS))$(filter yes,$(PRECOCITY)),precocity/$(TRAIN)/section.html)
 # It also tells in which settings a finished model was kept as it is; TuneEmbeddings.py notes them in kept.json.

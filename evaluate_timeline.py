@@ -14,6 +14,7 @@ intervals from a bootstrap over documents.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -50,6 +51,8 @@ def parse_args(argv: list[str] | None = None):
     topics = arguments.add_argument_group("latent semantic analysis and topic model")
     add = topics.add_argument
     add("--topics", type=int, default=0, metavar="N", help="compare with N topics; the paper has 250 (default none)")
+    ready = "what fit_topics.py made, to be used instead of another fit, if it was fitted as is asked for here"
+    add("--topic-embeddings", metavar="FOLDER", help=ready)
     add("-r", "--rootfolder", metavar="FOLDER", help="folder of chunk files: adds latent semantic analysis")
     add("--encoding-errors", choices=("strict", "replace"), default="strict", help="as in Apply_Tuned_Model.py")
     add("--topic-iterations", type=script.positive_int, default=400, help="of Gibbs sampling (default %(default)s)")
@@ -70,7 +73,7 @@ def evaluate(args, folders: dict[str, list[str]], started: float) -> None:
     from report.representations import MOST_DOCUMENTS, EmbeddingFolders, read_column, read_passages, read_years
     from report.timeline_page import Frame, write_page
     from report.timeline_tables import FIRST, write_figures
-    from report.topics import TopicSettings, needed_texts
+    from report.topics import TopicSettings, needed_texts, usable
     from report.trainings import held_out_documents, read_trainings
 
     trainings = read_trainings([(name, folder) for name in tuned for folder in folders[name]], args.training)
@@ -90,6 +93,9 @@ def evaluate(args, folders: dict[str, list[str]], started: float) -> None:
     if args.topics:
         seeds = range(args.seed, args.seed + args.topic_seeds)
         settings = TopicSettings(args.topics, args.topic_iterations, seeds, args.topic_workers)
+        if args.topic_embeddings:
+            ready = usable(args.topic_embeddings, folders[base][0], settings, unseen)
+            settings = dataclasses.replace(settings, ready=ready)
         benches.hold_topics_equal(folder / "topics", texts, settings, bench)
     drawn = benches.measure_embeddings(embedded, bench, unseen, measurements)
     if args.rootfolder:

@@ -79,6 +79,7 @@ def fit(args, decades: dict[int, list[Document]], started: float) -> None:
         texts.chunks.log_oddities()
     found = corpus.read_records(folder)
     facts = corpus.manifest_facts(f"topic model of {args.topics} topics", [found[decade] for decade in decades])
+    facts["held_out_documents"] = sorted(held)
     script.write_json(folder / corpus.MANIFEST, script.run_record(args, started, **facts))
     log.info("%d decades in %s", len(decades), folder)
 

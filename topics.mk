@@ -9,6 +9,10 @@ STEERS_topics += HELD_OUT_FLAGS
 $(OUTPUT)/embeddings/topics/manifest.json: fit_topics.py $(call code,report encoder) $(call stamps,corpus topics) | $(READY)
 	$(PYTHON) $< $(CORPUS) --seed $(SEED) $(HELD_OUT_FLAGS) $(TOPICS_FLAGS) -o $(@D)
 
+# Once it is there, make report compares with it, instead of fitting another.
+READY_TOPICS = $(if $(wildcard $(OUTPUT)/embeddings/topics/manifest.json),--topic-embeddings $(OUTPUT)/embeddings/topics)
+STEERS_report += READY_TOPICS
+
 DISTANCE_topics := --distance kl
 
 precocity-topics: $(OUTPUT)/precocity/topics/manifest.json ## Measure precocity by a topic model, to be shown beside other models'.

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+import corpus
 import script
 from corpus import ChunkFolder, Document
 from script import InputError, log
 
-from .representations import Passages, drawn
+from .representations import Passages, drawn, texts_by_decade
 
 WORD = re.compile(r"[^\W\d_]\w+")
 RAREST = 5  # passages a word must occur in
@@ -31,12 +32,17 @@ DEFINITION = 1  # raise it whenever the mixtures change: those of another defini
 
 @dataclass(frozen=True)
 class TopicSettings:
-    """How topic models are fitted."""
+    """How topic models are fitted.
+
+    Attributes:
+        ready: a seed, and the folder of mixtures that fit_topics.py made with it of the same passages; see usable().
+    """
 
     topics: int
     iterations: int  # of Gibbs sampling
     seeds: range  # one model each
     workers: int = 1  # threads; with more than one no two fits are the same
+    ready: tuple[int, str] | None = None
 
 
 class Texts:
@@ -138,8 +144,49 @@ def fit_and_infer(fitted: list[list[str]], wanted: list[list[str]], settings: To
     return np.asarray([of_document.get(id(document), nothing_known) for document in documents], dtype=np.float32)
 
 
+def usable(folder: str, embedded: str, settings: TopicSettings, unseen: set[str]) -> tuple[int, str] | None:
+    """Return a folder's seed and the folder, if its topic model is fitted as these settings say; None, and say why not.
+
+    Args:
+        folder: made by fit_topics.py.
+        embedded: an embedding folder, whose passages the mixtures have to be of.
+        unseen: paperIds of the documents that the topic model must not have been fitted on.
+    """
+    manifest = corpus.read_manifest(folder)
+    made, asked = manifest["arguments"], {"topics": settings.topics, "iterations": settings.iterations}
+    faults = [
+        f"it has {name} {made.get(name)}, not {value}" for name, value in asked.items() if made.get(name) != value
+    ]
+    if made.get("seed") not in settings.seeds:
+        faults.append(f"its seed is {made.get('seed')}")
+    if any(record.get("topic_definition") != DEFINITION for record in manifest["decades"]):
+        faults.append("it was fitted by another version")
+    if unseen - set(manifest.get("held_out_documents", ())):
+        faults.append("it was fitted on documents that a model held out")
+    if texts_by_decade(folder) != texts_by_decade(embedded):
+        faults.append(f"it was made of other passages than {embedded}")
+    if faults:
+        log.info("%s is not used, a topic model is fitted: %s", folder, "; ".join(faults))
+        return None
+    return made["seed"], folder
+
+
+def read_mixtures(folder: str, passages: Passages) -> np.ndarray:
+    """Return the mixtures of these passages, in their order, from a folder that holds more: as topic_mixtures()."""
+    wanted, number_of, rows, found = set(passages.paper_ids), passages.number.tolist(), [], []
+    for paper_ids, numbers, mixtures in corpus.each_decade(folder):
+        kept = [i for i, paper_id in enumerate(paper_ids) if paper_id in wanted]
+        found.append(mixtures[kept])
+        rows += [(paper_ids[i], int(numbers[i])) for i in kept]
+    if rows != [(passages.paper_ids[document], number) for document, number in zip(passages.document, number_of)]:
+        raise InputError(f"{folder} does not hold the embedded passages in their order; delete it and run make topics.")
+    return np.concatenate(found)
+
+
 def topic_mixtures(folder: Path, passages: Passages, texts: Texts, settings: TopicSettings, seed: int) -> np.ndarray:
     """Return the mixtures of the embedded passages by one topic model, from the folder if it was fitted before."""
+    if settings.ready and seed == settings.ready[0]:
+        return read_mixtures(settings.ready[1], passages)
     rows = zip(passages.document.tolist(), passages.number.tolist())
     embedded = repr([(passages.paper_ids[document], number) for document, number in rows])
     key = {

@@ -165,6 +165,12 @@ def test_a_model_without_paraphrase_needs_no_server(make, server):
     assert len((folder / "1900s_docs.tsv").read_text().splitlines()) == 1 + 24 * 48
     assert "24 documents have no value" in (folder / "section.html").read_text()  # ten documents in twenty years
     assert "python" not in make("precocity", "TRAIN=nopara").stdout
+    make("topics", "TRAIN=nopara", "TOPICS_FLAGS=--topics 2 --iterations 5")
+    words, own = ("report", "TRAIN=nopara", "PRECOCITY=no"), make.output / "report/nopara/topics"
+    for count in (2, 3):  # make topics fitted two; of three topics, the report fits a model of its own
+        make(*words, f"REPORT_FLAGS=--draws 20 --topics {count} --topic-iterations 5")
+        shown = script.read_json(own.with_name("evaluation.json"))["measured"]
+        assert f"{count} topics" in shown and own.exists() == (count == 3)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import corpus
 import fit_topics
 import script
 from report import topics
+from report.representations import Passages
 
 
 @pytest.fixture
@@ -76,3 +77,37 @@ def test_bad_input_is_one_sentence(two_kinds, capsys, flags, complaint):
     (two_kinds.folder / "metadata.tsv.json").write_text(json.dumps({"a": 1}))
     assert fit(two_kinds, *[flag.format(metadata=two_kinds.metadata) for flag in flags])[0] == 2
     assert complaint in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_the_report_uses_mixtures_that_are_fitted_as_it_asks(two_kinds, caplog, monkeypatch):
+    held, training = {"t00", "t02"}, two_kinds.folder / "training.json"
+    script.write_json(training, {"held_out_documents": sorted(held)})
+    _, out = fit(two_kinds, "--training", training)
+    settings = topics.TopicSettings(2, 100, range(2))
+
+    def fault(settings=settings, embedded=out, unseen=held):
+        caplog.clear()
+        used = topics.usable(str(out), str(embedded), settings, unseen)
+        assert used == (None if caplog.text else (0, str(out)))
+        return caplog.text.partition("is fitted: ")[2].strip()
+
+    assert fault() == fault(unseen={"t00"}) == ""
+    assert fault(topics.TopicSettings(3, 100, range(2))) == "it has topics 2, not 3"
+    assert fault(topics.TopicSettings(2, 400, range(2))) == "it has iterations 100, not 400"
+    assert fault(topics.TopicSettings(2, 100, range(1, 2))) == "its seed is 0"
+    assert fault(unseen={"t00", "t01"}) == "it was fitted on documents that a model held out"
+    (two_kinds.chunks / "t01.txt").write_text("0\tanother text\n")
+    other = two_kinds.folder / "other"
+    assert fit_topics.main([*two_kinds.flags, "-o", str(other), "--topics", "2", "--iterations", "1"]) == 0
+    assert fault(embedded=other) == f"it was made of other passages than {other}"
+
+    ids, years = ["t00", "t01"], np.array([1890, 1891])
+    passages = Passages(ids, years, np.array([0, 0, 1]), np.array([0, 1, 0]))
+    monkeypatch.setattr(topics, "fit_and_infer", None)  # nothing is fitted, and no text is read
+    ready = topics.TopicSettings(2, 100, range(2), ready=(0, str(out)))
+    whole = Passages(ids, years, np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))
+    found = topics.topic_mixtures(two_kinds.folder / "kept", whole, None, ready, 0)
+    _, _, of_decade = next(corpus.each_decade(out))
+    assert (found == of_decade[:4]).all()
+    with pytest.raises(script.InputError, match="does not hold the embedded passages in their order; delete it"):
+        topics.topic_mixtures(two_kinds.folder / "kept", passages, None, ready, 0)
