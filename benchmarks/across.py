@@ -99,7 +99,8 @@ def draw_panel(axes, key: str, reports: list[dict], colors: dict[str, str]) -> N
         if None not in values:
             axes.plot(values, [at] * len(values), ".", color=color, markersize=5, alpha=0.5)
             axes.plot(mean(values), at, "o", color=color, markersize=7)
-    axes.set(yticks=range(len(colors)), yticklabels=colors, ylim=(len(colors) - 0.5, -0.5))
+    labels = [f"tuned: {name.partition('+')[2]}" if "+" in name else name for name in colors]
+    axes.set(yticks=range(len(colors)), yticklabels=labels, ylim=(len(colors) - 0.5, -0.5))
     axes.grid(axis="x", color="#e5e5e5")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
