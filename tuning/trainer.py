@@ -88,11 +88,7 @@ def check_batch(batch_size: int, pairs: int, processes: int) -> None:
 def load_base_model(recipe: Recipe, machine: Machine, trust: bool):
     """Return the base model, ready to be trained; with `trust` the code that it brings may run."""
     # In float32: some models are stored in half precision, in which they would train badly.
-    options = {"dtype": "float32"}
-    if machine.device == "cpu":
-        # PyTorch has no fused attention with dropout for a CPU; what it does instead takes a fifth longer in bfloat16.
-        options["attn_implementation"] = "eager"
-    model = load_model("--base-model", recipe.base_model, machine.device, trust, model_kwargs=options)
+    model = load_model("--base-model", recipe.base_model, machine.device, trust, model_kwargs={"dtype": "float32"})
     check_length(model, recipe.max_seq_length)
     set_prompt(model, recipe.prompt)
     return model

@@ -1,0 +1,94 @@
+"""Join two models' vectors of the same passages into one, so that one representation has what each is better at.
+
+The cosine of two joined vectors is the weighted mean of the models' cosines: --share of the second model's, the rest of
+the first's. So a model tuned on neighboring passages can be joined with one tuned with --recombine, which represents
+the timeline better. Nothing is trained. Writes an embedding folder, which all other scripts read, of as many dimensions
+as both models have together.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # corpus.py lies one folder up
+
+import corpus  # noqa: E402
+import lock  # noqa: E402
+import script  # noqa: E402
+from encoder import unit_rows  # noqa: E402
+from report.representations import EmbeddingFolders  # noqa: E402
+from script import InputError  # noqa: E402
+
+EXAMPLE = "python benchmarks/join_embeddings.py embeddings/nopara embeddings/recombined --share 0.3 -o embeddings/both"
+# What a decade's record says of its passages, whatever the model.
+OF_PASSAGES = ("decade", "file", "documents", "passages", "without_passages", "texts_sha256", "definition", "format")
+
+
+def joined(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """Return rows of length 1 whose dot product is (1 − share) of the first rows' cosine and share of the other's.
+
+    Args:
+        one, other: (passages, dimensions); of zeros, a row's part stays zeros.
+    """
+    parts = (1 - share) ** 0.5 * unit_rows(one), share**0.5 * unit_rows(other)
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def write_joined(folder: Path, folders: list[str], share: float) -> list[dict]:
+    """Write every decade's file and record; return the records."""
+    records, written = corpus.read_manifest(folders[0])["decades"], []
+    decades = [corpus.find_decades(one) for one in folders]
+    for record in records:
+        kept = {key: record[key] for key in (*OF_PASSAGES, "oddities") if key in record} | {"share": share}
+        write = None
+        if record["passages"]:
+            (paper_ids, numbers, one), (_, _, other) = (files[record["decade"]].read() for files in decades)
+            vectors = joined(one, other, share)
+            write = partial(corpus.write_embeddings, paper_ids=paper_ids, chunk_numbers=numbers, vectors=vectors)
+            kept |= {"dimensions": vectors.shape[1], "dtype": "float32"}
+        corpus.write_decade(folder, kept, write)
+        written.append(corpus.read_records(folder)[record["decade"]])
+    return written
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse to write over embeddings of another kind."""
+    if not all("share" in record for record in corpus.read_records(folder).values()):
+        raise InputError(f"{folder} holds embeddings of a single model; name another folder with -o.")
+
+
+def parse_args(argv: list[str] | None = None):
+    arguments = script.parser(__doc__, EXAMPLE)
+    add = arguments.add_argument
+    add("folders", nargs=2, metavar="FOLDER", help="embedding folders of the same passages")
+    add("--share", type=script.fraction, default=0.3, help="of the second model's cosine (default %(default)s)")
+    add("-o", "--output", required=True, metavar="FOLDER", help="where the decades' files go")
+    return arguments.parse_args(argv)
+
+
+@script.command
+def main(argv: list[str] | None = None) -> int:
+    args, started = parse_args(argv), time.time()
+    script.log_settings(args)
+    embedded = EmbeddingFolders({"first": args.folders[:1], "second": args.folders[1:]})
+    for folder in args.folders:  # refuses other passages, before anything is written
+        for _ in embedded.decades(folder):
+            pass
+    folder = Path(args.output)
+    check_folder(folder)
+    with lock.alone_in(folder):
+        (folder / corpus.MANIFEST).unlink(missing_ok=True)
+        records = write_joined(folder, args.folders, args.share)
+        models = " and ".join(str(corpus.read_manifest(one)["model"]) for one in args.folders)
+        facts = corpus.manifest_facts(models, records)
+        script.write_json(folder / corpus.MANIFEST, script.run_record(args, started, **facts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
