@@ -56,10 +56,12 @@ def write_joined(folder: Path, folders: list[str], share: float) -> list[dict]:
     return written
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse to write over embeddings of another kind."""
-    if not all("share" in record for record in corpus.read_records(folder).values()):
-        raise InputError(f"{folder} holds embeddings of a single model; name another folder with -o.")
+def check_folder(folder: Path, folders: list[str]) -> None:
+    """Refuse to write over what is read, and over embeddings of another kind."""
+    if folder.resolve() in [Path(one).resolve() for one in folders] or not all(
+        "share" in record for record in corpus.read_records(folder).values()
+    ):
+        raise InputError(f"{folder} holds other embeddings; name another folder with -o.")
 
 
 def parse_args(argv: list[str] | None = None):
@@ -80,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         for _ in embedded.decades(folder):
             pass
     folder = Path(args.output)
-    check_folder(folder)
+    check_folder(folder, args.folders)
     with lock.alone_in(folder):
         (folder / corpus.MANIFEST).unlink(missing_ok=True)
         records = write_joined(folder, args.folders, args.share)

@@ -41,4 +41,6 @@ def test_joined_vectors_have_the_weighted_mean_of_both_models_cosines(word_corpu
         assert vectors @ vectors.T == pytest.approx(0.7 * one @ one.T + 0.3 * two @ two.T, abs=1e-5)
     before = corpus.read_manifest(folders[1])
     assert join_embeddings.main([*folders, "-o", folders[1]]) == 2 and corpus.read_manifest(folders[1]) == before
-    assert "holds embeddings of a single model; name another folder" in capsys.readouterr().err
+    again = corpus.read_manifest(both)
+    assert join_embeddings.main([str(both), folders[1], "-o", str(both)]) == 2 and corpus.read_manifest(both) == again
+    assert capsys.readouterr().err.count("holds other embeddings; name another folder") == 2
