@@ -94,16 +94,16 @@ def colors_of(report: dict) -> dict[str, str]:
 
 def draw_panel(axes, key: str, reports: list[dict], colors: dict[str, str]) -> None:
     """Draw one figure: a line for each representation, small dots for splits, a large one for their mean."""
+    from report.drawing import show_rows
+
     for at, (name, color) in enumerate(colors.items()):
         values = [report["measured"][name][key]["value"] for report in reports]
         if None not in values:
             axes.plot(values, [at] * len(values), ".", color=color, markersize=5, alpha=0.5)
             axes.plot(mean(values), at, "o", color=color, markersize=7)
     labels = [f"tuned: {name.partition('+')[2]}" if "+" in name else name for name in colors]
-    axes.set(yticks=range(len(colors)), yticklabels=labels, ylim=(len(colors) - 0.5, -0.5))
-    axes.grid(axis="x", color="#e5e5e5")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    show_rows(axes, labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
 
 
 def parse_args(argv: list[str] | None = None):

@@ -21,7 +21,7 @@ import corpus  # noqa: E402
 import lock  # noqa: E402
 import script  # noqa: E402
 from encoder import unit_rows  # noqa: E402
-from report.representations import EmbeddingFolders  # noqa: E402
+from report.representations import check_same_texts, texts_by_decade  # noqa: E402
 from script import InputError  # noqa: E402
 
 EXAMPLE = "python benchmarks/join_embeddings.py embeddings/nopara embeddings/recombined --share 0.3 -o embeddings/both"
@@ -42,12 +42,17 @@ def joined(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
 def write_joined(folder: Path, folders: list[str], share: float) -> list[dict]:
     """Write every decade's file and record; return the records."""
     records, written = corpus.read_manifest(folders[0])["decades"], []
-    decades = [corpus.find_decades(one) for one in folders]
+    first, second = map(corpus.find_decades, folders)
+    other_passages = InputError(f"{' and '.join(folders)} don't hold the same passages; embed the same corpus again.")
+    if first.keys() != second.keys():
+        raise other_passages
     for record in records:
         kept = {key: record[key] for key in (*OF_PASSAGES, "oddities") if key in record} | {"share": share}
         write = None
         if record["passages"]:
-            (paper_ids, numbers, one), (_, _, other) = (files[record["decade"]].read() for files in decades)
+            (paper_ids, numbers, one), (*rows, other) = first[record["decade"]].read(), second[record["decade"]].read()
+            if rows[0] != paper_ids or (rows[1] != numbers).any():
+                raise other_passages
             vectors = joined(one, other, share)
             write = partial(corpus.write_embeddings, paper_ids=paper_ids, chunk_numbers=numbers, vectors=vectors)
             kept |= {"dimensions": vectors.shape[1], "dtype": "float32"}
@@ -77,10 +82,7 @@ def parse_args(argv: list[str] | None = None):
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     script.log_settings(args)
-    embedded = EmbeddingFolders({"first": args.folders[:1], "second": args.folders[1:]})
-    for folder in args.folders:  # refuses other passages, before anything is written
-        for _ in embedded.decades(folder):
-            pass
+    check_same_texts({one: texts_by_decade(one) for one in args.folders}, *args.folders)
     folder = Path(args.output)
     check_folder(folder, args.folders)
     with lock.alone_in(folder):

@@ -56,6 +56,15 @@ def save(figure, path: Path, heading: str, caption: str, rows: Iterable[dict] = 
     return Picture(path, heading, caption)
 
 
+def show_rows(axes, names: list[str]) -> None:
+    """Give a panel a named row for each representation, and a faint grid."""
+    axes.set(yticks=range(len(names)), yticklabels=names)
+    axes.grid(axis="x", color="#e5e5e5")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
 def legend_name(name: str) -> str:
     """Return a name as a legend shows it: matplotlib leaves out what begins with an underscore."""
     return f"\u200b{name}" if name.startswith("_") else name

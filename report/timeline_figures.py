@@ -15,7 +15,7 @@ import numpy as np
 from encoder import unit_rows
 
 from .bench import LEXICAL, Measurements, centered_name, normalized_name
-from .drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS, Picture, legend_name, save
+from .drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS, Picture, legend_name, save, show_rows
 from .measures import METRICS, interval
 from .representations import Run
 from .timeline_tables import figure_rows
@@ -41,12 +41,8 @@ def draw_scores(measurements: Measurements, color: dict[str, str], folder: Path)
     )  # fmt: skip
     for axes, key in zip(panels[0], keys):
         draw_panel(axes, key, measurements, color)
-        axes.set(title=headings[key], yticks=range(len(means)), yticklabels=list(means))
-        axes.title.set_fontsize(10)
-        axes.grid(axis="x", color="#e5e5e5")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
+        axes.set_title(headings[key], fontsize=10)
+        show_rows(axes, list(means))
     panels[0][0].invert_yaxis()
     caption = "With 95% intervals; the tables below have all measures. Small dots are single runs (seeds)."
     return save(figure, folder / "scores.png", "The main measures", caption, figure_rows(measurements, keys))

@@ -44,3 +44,8 @@ def test_joined_vectors_have_the_weighted_mean_of_both_models_cosines(word_corpu
     again = corpus.read_manifest(both)
     assert join_embeddings.main([str(both), folders[1], "-o", str(both)]) == 2 and corpus.read_manifest(both) == again
     assert capsys.readouterr().err.count("holds other embeddings; name another folder") == 2
+    shorter = tmp_path / "shorter"
+    words = ["-m", str(other), "-o", str(shorter), "--device", "cpu", *word_corpus.flags]
+    assert apply.main([*words, "--only-these-years", "-e", "1910"]) == 0  # fewer decades
+    assert join_embeddings.main([folders[0], str(shorter), "-o", str(tmp_path / "c")]) == 2
+    assert "don't hold the same passages; embed the same corpus again" in capsys.readouterr().err
