@@ -117,6 +117,7 @@
 # What make experiment tunes, and with which seeds. nopara+long is nopara with TUNE_FLAGS_long as well.
 #EXPERIMENT_SETS = nopara para10 para20
 #EXPERIMENT_SEEDS = 0 1 2
+#EXPERIMENT_EMBEDS = all
 
 # ---- environment ----
 # With an environment of your own (a cluster's module, conda): no .venv is made.

@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None = None):
     topics = arguments.add_argument_group("latent semantic analysis and topic model")
     add = topics.add_argument
     add("--topics", type=int, default=0, metavar="N", help="compare with N topics; the paper has 250 (default none)")
-    ready = "what fit_topics.py made, to be used instead of another fit, if it was fitted as is asked for here"
+    ready = "what fit_topics.py made; used instead of a new fit, if it was fitted as is asked for here"
     add("--topic-embeddings", metavar="FOLDER", help=ready)
     add("-r", "--rootfolder", metavar="FOLDER", help="folder of chunk files: adds latent semantic analysis")
     add("--encoding-errors", choices=("strict", "replace"), default="strict", help="as in Apply_Tuned_Model.py")

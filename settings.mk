@@ -38,7 +38,7 @@ MAP_FLAGS              | map                      |                       | flag
 REPORT_FLAGS           | report                   |                       | flags of evaluate_timeline.py
 EXPERIMENT_SETS        | experiment               | nopara para10 para20  | models that make experiment compares
 EXPERIMENT_SEEDS       | experiment               | 0 1 2                 | seeds that each of them is tuned with
-EXPERIMENT_EMBEDS      | held                     | held-out              | all: documents trained on, too, as make report does
+EXPERIMENT_EMBEDS      | held                     | held-out              | held-out, or all documents, as make report does
 PYTHON3                |                          | python3               | Python that makes the environment
 PYTHON                 |                          | $(VENV)/bin/python    | Python that runs the scripts
 PIP_FLAGS              |                          | --quiet               | flags of pip, here
