@@ -63,7 +63,7 @@ $(OUTPUT)/pairs/nopara.tsv: select_training_pairs_no_paraphrase.py $(call code,s
 	$(PYTHON) $< $(CORPUS) --match $(OUTPUT)/pairs/$(PARAPHRASE_SET).tsv --seed $(SEED) $(NOPARA_FLAGS) -o $@
 
 # ---- 2. paraphrases -------------------------------------------------------------------------------------------------
-FLAGGED = $(if $(filter para%,$(TRAIN)),$(OUTPUT)/pairs/$(TRAIN).tsv)
+FLAGGED = $(if $(filter para%,$(SET)),$(OUTPUT)/pairs/$(SET).tsv)
 generate = $(PYTHON) synthetic_data_generator.py -d $(OUTPUT)/pairs/$(1).tsv --seed $(SEED) $(PARAPHRASE_FLAGS) \
   -o $(OUTPUT)/paraphrased/$(1).tsv
 if_flagged = @$(if $(FLAGGED),$(1),echo "TRAIN=$(TRAIN) has nothing to paraphrase")
@@ -77,13 +77,13 @@ $(OUTPUT)/paraphrased/%.tsv: synthetic_data_generator.py prompts.toml $(call cod
 	$(PARAPHRASER) $(call generate,$*)
 
 paraphrase-estimate: $(FLAGGED) ## Say how much it will cost and how long it will take; call nothing.
-	$(call if_flagged,$(call generate,$(TRAIN)) --dry-run)
+	$(call if_flagged,$(call generate,$(SET)) --dry-run)
 
 paraphrase-preview: $(FLAGGED) ## Show five paraphrases beside their sources.
-	$(call if_flagged,$(PARAPHRASER) $(call generate,$(TRAIN)) --preview 5)
+	$(call if_flagged,$(PARAPHRASER) $(call generate,$(SET)) --preview 5)
 
 paraphrase-batch: $(FLAGGED) ## Paraphrase at half the price: BATCH=submit|status|collect.
-	$(call if_flagged,$(call generate,$(TRAIN)) --batch $(or $(BATCH),status))
+	$(call if_flagged,$(call generate,$(SET)) --batch $(or $(BATCH),status))
 
 # ---- 3. tuning ------------------------------------------------------------------------------------------------------
 train-local: $(OUTPUT)/models/$(TRAIN)/training.json ## Tune the base model on this machine (TRAIN=para10|para20|nopara).
@@ -92,11 +92,13 @@ TUNING := TuneEmbeddings.py $(call code,tuning encoder) $(call stamps,tune)
 tune = $(PYTHON) TuneEmbeddings.py -d $(OUTPUT)/$(1) -o $(@D) -t $(METADATA) -r $(CHUNKS) $(CORPUS_FLAGS) \
   --base-model $(BASE_MODEL) --seed $(2) --resume $(TUNE_FLAGS)
 
-$(OUTPUT)/models/nopara/training.json: $(call stamps,pairs/nopara.tsv) $(TUNING) | $(READY)
-	$(call tune,pairs/nopara.tsv,$(SEED)) --keep-finished
+table_of = $(if $(filter nopara,$(call set_of,$(1))),pairs,paraphrased)/$(call set_of,$(1)).tsv
 
-$(OUTPUT)/models/%/training.json: $(call stamps,paraphrased/%.tsv) $(TUNING) | $(READY)
-	$(call tune,paraphrased/$*.tsv,$(SEED)) --keep-finished
+define training # folder, model, seed, further flags
+$(1)/training.json: $(call stamps,$(call table_of,$(2)) $(addprefix tune+,$(call variant_of,$(2)))) $(TUNING) | $(READY)
+	$$(call tune,$(call table_of,$(2)),$(3)) $$(TUNE_FLAGS_$(call variant_of,$(2))) $(4)
+endef
+$(foreach one,$(filter-out base topics,$(MODELS)),$(eval $(call training,$(OUTPUT)/models/$(one),$(one),$(SEED),--keep-finished)))
 
 # ---- 4. embeddings --------------------------------------------------------------------------------------------------
 apply-local: $(OUTPUT)/embeddings/$(TRAIN)/manifest.json ## Embed every passage with the tuned model on this machine.
@@ -157,17 +159,14 @@ HELD_OUT := $(EXPERIMENT)/$(firstword $(RUNS))/training.json
 experiment: $(EXPERIMENT)/report/report.html ## Tune without and with paraphrase, three seeds each; compare.
 	@echo "The report: $<"
 
-define experiment_run # set, seed, table, variant
-$(EXPERIMENT)/$(1)-seed$(2)/training.json: $(call stamps,$(3)) $(TUNING) $(if $(4),$(call stamps,tune+$(4))) | $(READY)
-	$$(call tune,$(3),$(2)) $$(TUNE_FLAGS_$(4))
+define experiment_run # model, seed
+$(call training,$(EXPERIMENT)/$(1)-seed$(2),$(1),$(2))
 
 $(EXPERIMENT)/$(1)-seed$(2)/embeddings/manifest.json: $(EXPERIMENT)/$(1)-seed$(2)/training.json $(HELD_OUT) \
     $(APPLYING) $(call stamps,held) | $(READY)
 	$$(call apply,$$(<D)/final $(EMBEDDED))
 endef
-table_of = $(if $(filter nopara,$(1)),pairs,paraphrased)/$(1).tsv
-$(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_run,$(set),$(seed),$(call \
-  table_of,$(firstword $(subst +, ,$(set)))),$(word 2,$(subst +, ,$(set)))))))
+$(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_run,$(set),$(seed)))))
 
 $(EXPERIMENT)/base/manifest.json: $(HELD_OUT) $(APPLYING) $(call stamps,held) | $(READY)
 	$(call apply,$(BASE_MODEL) $(EMBEDDED))

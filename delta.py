@@ -97,8 +97,8 @@ ACTIONS = {
 
 def model_name(text: str) -> str:
     """Return the name of a model (a type for argparse)."""
-    if not re.fullmatch("base|nopara|para[0-9]+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of para10, para20 …, nopara, base")
+    if not re.fullmatch(r"base|(nopara|para[0-9]+)(\+[A-Za-z0-9._-]+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of para10, para20 …, nopara, base, para10+timeline …")
     return text
 
 

@@ -19,11 +19,11 @@ CORPUS_FLAGS           | corpus precocity         |                       | how 
 START_YEAR             | corpus precocity         |                       | first year
 END_YEAR               | corpus precocity         |                       | the year after the last
 OUTPUT                 |                          | output                | folder for all products
-TRAIN                  |                          | para10                | model: para10, para20 …, nopara, base, or topics
+TRAIN                  |                          | para10                | model: para10, para20 …, nopara, base, topics; para10+timeline
 SEED                   | pairs nopara paraphrase tune topics map report | 0          | seed of all random choices
 PAIRS_PER_YEAR         | pairs                    | 400                   | largest number of pairs a year
 PAIRS_FLAGS            | pairs                    |                       | flags of select_training_pairs_final.py
-PARAPHRASE_SET         | nopara                   | $(firstword $(filter para%,$(TRAIN) para10)) | pairs whose number nopara matches
+PARAPHRASE_SET         | nopara                   | $(firstword $(filter para%,$(SET) para10)) | pairs whose number nopara matches
 NOPARA_FLAGS           | nopara                   |                       | flags of select_training_pairs_no_paraphrase.py
 PARAPHRASER            |                          |                       | command in front of the paraphraser
 PARAPHRASE_FLAGS       | paraphrase               |                       | flags of synthetic_data_generator.py
@@ -59,6 +59,12 @@ define newline
 
 
 endef
+# TRAIN = para10+timeline is the pairs of para10, tuned with TUNE_FLAGS_timeline as well: a second model beside the first.
+set_of = $(firstword $(subst +, ,$(1)))
+variant_of = $(word 2,$(subst +, ,$(1)))
+SET = $(call set_of,$(TRAIN))
+TUNE_FLAGS_timeline ?= --recombine 1
+
 # Rows become words, a · for each blank. GIVEN: what you set yourself; for the rest, job files have values of their own.
 empty :=
 rows := $(subst $(newline), ,$(subst $(empty) ,·,$(value TABLE)))
@@ -88,8 +94,13 @@ $(foreach name,$(NAMES),$(if $(filter 1,$(words $($(name)))),,\
 $(foreach name,$(NAMES),$(foreach mark," ' $$ $(hash) & ; % :,$(if $(findstring $(mark),$($(name))),\
   $(error $(name) is $($(name)); it must be a name without $(mark)))))
 $(foreach name,$(NAMES),$(eval override $(name) := $$(patsubst ~/%,$(HOME)/%,$$($(name)))))
-# base, topics, nopara, or para and digits
-$(if $(shell grep -xE 'base|topics|nopara|para[0-9]+' <<< '$(TRAIN)'),,$(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara))
+WORDS_PRECOCITY := yes no
+WORDS_EXPERIMENT_EMBEDS := held-out all
+$(foreach name,PRECOCITY EXPERIMENT_EMBEDS,$(if $(and $(filter 1,$(words $($(name)))),$(filter $(WORDS_$(name)),\
+  $($(name)))),,$(error $(name) is '$($(name))'; it is one of: $(WORDS_$(name)))))
+# base, topics, nopara, or para and digits; nopara and para10 also with the name of flags of their own
+$(if $(shell grep -xE 'base|topics|(nopara|para[0-9]+)(\+[A-Za-z0-9._-]+)?' <<< '$(TRAIN)'),,\
+  $(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara, or one of them and flags of its own: para10+timeline))
 
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)
@@ -104,12 +115,14 @@ stamps = $(1:%=$(OUTPUT)/settings/%.txt)
 quoted = '$(subst ','\'',$(1))'
 stamp = @$(PYTHON) stamp.py $@
 
-# Beside the settings in the table: of the metadata, what all stages read; an experiment's variant, as in
-# EXPERIMENT_SETS = nopara+long, has flags of its own, TUNE_FLAGS_long; and which documents its models are compared by.
+# Beside the settings in the table: of the metadata, what all stages read; the flags of a variant, as in TRAIN =
+# para10+timeline or EXPERIMENT_SETS = nopara nopara+timeline; and which documents an experiment's models are compared by.
 STEERS_corpus += DOCUMENTS
 DOCUMENTS = $(METADATA)
-VARIANTS := $(sort $(foreach set,$(EXPERIMENT_SETS),$(word 2,$(subst +, ,$(set)))))
-$(foreach variant,$(VARIANTS),$(eval STEERS_tune+$(variant) := TUNE_FLAGS_$(variant)))
+VARIANTS := $(sort $(foreach model,$(TRAIN) $(EXPERIMENT_SETS),$(call variant_of,$(model))))
+$(foreach variant,$(VARIANTS),$(eval STEERS_tune+$(variant) := TUNE_FLAGS_$(variant))\
+  $(if $(filter undefined,$(origin TUNE_FLAGS_$(variant))),\
+  $(error +$(variant) needs flags of its own: TUNE_FLAGS_$(variant) = … in $(CONFIG))))
 STEERS_held += HELD_OUT
 EMBEDDED = $(if $(filter all,$(EXPERIMENT_EMBEDS)),,--held-out-of $(HELD_OUT))
 STAGES := $(sort $(STAGES) $(VARIANTS:%=tune+%))
@@ -129,7 +142,7 @@ $(OUTPUT)/settings/$(1).txt: $(OUTPUT)/$(1) FORCE | $(READY)
 endef
 $(foreach product,$(PRODUCTS),$(eval $(call stamp_of_product,$(product))))
 # A file that no rule mentions by name is a passing one to make: whatever follows from it would run when it is new.
-MODELS := $(sort nopara base $(TRAIN) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(firstword $(subst +, ,$(set)))))
+MODELS := $(sort nopara base $(TRAIN) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(call set_of,$(set))))
 mentioned: $(call stamps,$(foreach model,$(MODELS),$(subst %,$(model),$(PRODUCTS) models/%/kept.json)))
 
 # Made on the way to another target, and kept; a stamp also where make is stopped, or a change would be forgotten.

@@ -18,7 +18,7 @@ from pathlib import Path
 from cluster import cost, ledger
 from cluster.ledger import LEDGER, Job, Snapshot
 from cluster.place import Answer, Place, last_line
-from cluster.send import Corpus
+from cluster.send import Corpus, set_of
 from corpus import MANIFEST, TRAINING_RECORD, decade_of
 from script import InputError
 
@@ -77,13 +77,17 @@ def requested(stage: str, model: str, queue: Queue, flags: list[str], corpus: Co
     """Return the job of a stage, with what the user set; the job file has the rest."""
     if stage == "train" and model == "base":
         raise InputError("TRAIN=base is the model as it came: there is nothing to train; make apply TRAIN=base embeds.")
-    file = FILES[stage].format(model)
+    file, own = FILES[stage].format(model), []
+    if stage == "train" and set_of(model) != model and not Path(file).exists():  # the set's job file, another folder
+        file, own = FILES[stage].format(set_of(model)), ["-o", f"output/models/{model}"]
     if not Path(file).exists():
         raise InputError(f"there is no {file}; copy slurm/train_para20.slurm to that name and edit it.")
+    named = [f"--job-name=train_{model}"] if own else []
     array = [f"--array={array_of_decades(corpus, file)}"] if stage == "precocity" else []
     if stage == "apply" and queue.shards > 1:
         array = [f"--array=1-{queue.shards}", "--output=logs/%x-%A_%a.out"]
-    return Request(stage, model, (*queue.words(), *array, *shlex.split(queue.sbatch)), file, tuple(flags))
+    words = (*named, *queue.words(), *array, *shlex.split(queue.sbatch))
+    return Request(stage, model, words, file, (*own, *flags))
 
 
 def array_of_decades(corpus: Corpus, file: str) -> str:

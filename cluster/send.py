@@ -106,9 +106,14 @@ def edited_there(local: dict[str, str], sent: dict[str, set[str]], there: dict[s
 # ---------------------------------------------------------------- data
 
 
+def set_of(model: str) -> str:
+    """Return the set of pairs that a model is tuned on: para10 for para10+timeline."""
+    return model.partition("+")[0]
+
+
 def training_table(train: str) -> str:
     """Return the name of a model's pair table below the output folder."""
-    return "pairs/nopara.tsv" if train == "nopara" else f"paraphrased/{train}.tsv"
+    return "pairs/nopara.tsv" if set_of(train) == "nopara" else f"paraphrased/{set_of(train)}.tsv"
 
 
 def pair_tables(place: Place, output: str, train: str) -> list[str]:
@@ -119,11 +124,11 @@ def pair_tables(place: Place, output: str, train: str) -> list[str]:
     """
     paths = sorted(Path(output).glob("pairs/*para*.tsv")) + sorted(Path(output).glob("paraphrased/para*.tsv"))
     tables = [f"{path.parent.name}/{path.name}" for path in paths if ".tsv" not in path.stem]
-    needed, pairs = training_table(train), f"pairs/{train}.tsv"
+    needed, pairs = training_table(train), f"pairs/{set_of(train)}.tsv"
     if train == "base" or needed in tables or place.has(f"output/{needed}"):
         return tables
     if pairs not in tables:
-        made_by = "pairs-no-paraphrase" if train == "nopara" else f"pairs TRAIN={train}"
+        made_by = "pairs-no-paraphrase" if set_of(train) == "nopara" else f"pairs TRAIN={train}"
         raise InputError(f"no {output}/{pairs}; run make {made_by} first.")
     log.info("not paraphrased yet: make paraphrase, or slurm/paraphrase_local.slurm there, does it (docs/cluster.md)")
     return tables
@@ -131,7 +136,7 @@ def pair_tables(place: Place, output: str, train: str) -> list[str]:
 
 def check_paraphrased(output: str, train: str) -> None:
     """InputError where a model's table was paraphrased from other pairs than those that lie here now."""
-    table, pairs = Path(output, training_table(train)), Path(output, "pairs", f"{train}.tsv")
+    table, pairs = Path(output, training_table(train)), Path(output, "pairs", f"{set_of(train)}.tsv")
     if table != pairs and corpus.is_made_from(table, pairs) is False:
         raise InputError(f"{table} was made from other pairs than {pairs}; run make paraphrase TRAIN={train} first.")
 

@@ -13,11 +13,11 @@ AT_DELTA = $(ANY_PYTHON) delta.py --host '$(DELTA)' --folder '$(DELTA_DIR)' --ss
 DATA = -t $(METADATA) -r $(CHUNKS) $(YEARS)
 QUEUE = $(if $(DELTA_ACCOUNT),--account '$(DELTA_ACCOUNT)') $(if $(DELTA_PARTITION),--partition '$(DELTA_PARTITION)')
 SPLIT = $(if $(filter-out 1,$(SHARDS)),--shards '$(SHARDS)')
-TABLE = $(if $(filter nopara,$(TRAIN)),pairs/nopara.tsv,paraphrased/$(TRAIN).tsv)
 TRAIN_JOB = $(QUEUE) --sbatch='$(TRAIN_SBATCH)' -- $(call given,BASE_MODEL,--base-model $(BASE_MODEL)) \
   $(call given,SEED,--seed $(SEED)) \
-  $(call given_there,OUTPUT,-d $(OUTPUT)/$(TABLE) -o $(OUTPUT)/models/$(TRAIN)) \
-  $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(CORPUS_FLAGS) $(TUNE_FLAGS)
+  $(call given_there,OUTPUT,-d $(OUTPUT)/$(call table_of,$(TRAIN)) -o $(OUTPUT)/models/$(TRAIN)) \
+  $(call given_there,METADATA,-t $(METADATA)) $(call given_there,CHUNKS,-r $(CHUNKS)) $(CORPUS_FLAGS) $(TUNE_FLAGS) \
+  $(TUNE_FLAGS_$(call variant_of,$(TRAIN)))
 MODEL = $(if $(filter base,$(TRAIN)),$(BASE_MODEL),$(FAR_OUTPUT)/models/$(TRAIN)/final)
 APPLY_JOB = $(QUEUE) $(SPLIT) --sbatch='$(APPLY_SBATCH)' -- \
   $(if $(filter TRAIN,$(GIVEN))$(call given_there,OUTPUT,yes),-m $(MODEL) -o $(FAR_OUTPUT)/embeddings/$(TRAIN)) \

@@ -63,7 +63,7 @@ check_belongs() {  # WORD...
   name=$(basename "$folder")
   of=$(sed -nE 's#^(.*/)?models/([^/]+)/(final|checkpoint-[0-9]+)/*$#\2#p' <<< "$model")
   if [ "$name" = "${of:-base}" ]; then return 0; fi
-  if [[ $name =~ ^(base|nopara|para[0-9]+)$ || ( -n $of && -e ${model%models/"$of"/*}models/$name ) ]]; then
+  if [[ $name =~ ^(base|(nopara|para[0-9]+)(\+.*)?)$ || ( -n $of && -e ${model%models/"$of"/*}models/$name ) ]]; then
     echo "$folder is named for another model than $model: change MODEL (-m) or EMBEDDINGS (-o)" >&2
     exit 2
   fi

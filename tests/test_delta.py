@@ -12,7 +12,7 @@ import delta
 import script
 from cluster.jobs import Queue, array_of_decades, requested
 from cluster.place import Place, shown
-from cluster.send import Corpus
+from cluster.send import Corpus, training_table
 
 ROOT = Path(__file__).resolve().parents[1]
 JOBS = sorted((ROOT / "slurm").glob("*.slurm"))
@@ -71,6 +71,19 @@ def test_only_what_the_user_set_goes_to_sbatch(corpus_folder, monkeypatch):
     ]
     words = ["--account=me", "--time=1:00:00", "--comment=two words", "slurm/train_nopara.slurm", "--epochs", "3"]
     assert job_words(arguments(corpus_folder, *flags), "train") == words
+
+
+def test_a_second_model_of_the_same_pairs_takes_their_job_file_or_one_of_its_own(corpus_folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    wanted = arguments(corpus_folder, "--train", "para10+timeline", "--", "--recombine", "1")
+    words = ["--job-name=train_para10+timeline", "slurm/train_para10.slurm", "-o", "output/models/para10+timeline"]
+    assert job_words(wanted, "train") == [*words, "--recombine", "1"]
+    assert training_table("para10+timeline") == "paraphrased/para10.tsv"
+    assert training_table("nopara+timeline") == "pairs/nopara.tsv"
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm/train_para10+timeline.slurm").touch()
+    monkeypatch.chdir(tmp_path)
+    assert job_words(wanted, "train") == ["slurm/train_para10+timeline.slurm", "--recombine", "1"]
 
 
 def test_embedding_is_one_job_or_an_array_of_shards_that_the_user_may_change(corpus_folder, monkeypatch):

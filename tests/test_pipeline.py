@@ -157,6 +157,22 @@ def test_without_splits_a_variant_without_flags_is_the_set_itself():
 
 
 @pytest.mark.slow
+def test_a_second_model_of_the_same_pairs_stands_beside_the_first(make, server):
+    make("precocity", "TRAIN=nopara")
+    before = {path: path.stat().st_mtime_ns for path in (make.output / "models/nopara").rglob("*") if path.is_file()}
+    said = make("precocity", "TRAIN=nopara+timeline").stdout
+    assert ran(said) == ["TuneEmbeddings", "Apply_Tuned_Model", "calc_precocity_for_embeddings", "report_precocity"]
+    assert f"--beside nopara={make.output}/precocity/nopara" in said
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    recipes = [script.read_json(make.output / f"models/{name}/recipe.json") for name in ("nopara", "nopara+timeline")]
+    assert [recipe["recombine"] for recipe in recipes] == [0, 1]
+    assert recipes[0]["pairs_sha256"] == recipes[1]["pairs_sha256"] and server.requests == []
+    assert ran(make("precocity", "TRAIN=nopara+timeline").stdout) == []
+    other = ("precocity", "TRAIN=nopara+timeline", "TUNE_FLAGS_timeline=--recombine 2")
+    assert "recombine 1 → 2" in make(*other).stderr  # a finished model is kept, and make says so
+
+
+@pytest.mark.slow
 def test_a_model_without_paraphrase_needs_no_server(make, server):
     make("apply-local", "TRAIN=nopara")
     assert (make.output / "embeddings/nopara/manifest.json").exists() and server.requests == []
@@ -465,6 +481,13 @@ def test_the_number_in_a_models_name_is_its_percentage_of_paraphrase(make, name,
         (["pears"], "There is no pears and no rule to make it"),
         (["pairs", "CONFIG=nowhere.mk"], "CONFIG=nowhere.mk does not exist"),
         (["pairs", "TRAIN=paraxx", "PARAPHRASE_SET=paraxx"], "TRAIN is 'paraxx'; it is para10, para20 … or nopara"),
+        (["report", "TRAIN=para10+long"], "+long needs flags of its own: TUNE_FLAGS_long = … in"),
+        (
+            ["report", "TRAIN=base+timeline"],
+            "TRAIN is 'base+timeline'; it is para10, para20 … or nopara, or one of them",
+        ),
+        (["experiment", "EXPERIMENT_EMBEDS=All"], "EXPERIMENT_EMBEDS is 'All'; it is one of: held-out all"),
+        (["report", "PRECOCITY=Yes"], "PRECOCITY is 'Yes'; it is one of: yes no"),
         (["clean", "OUTPUT="], "OUTPUT is ''; it must be one name without spaces"),
         (["pairs", "METADATA=my file.tsv"], "METADATA is 'my file.tsv'; it must be one name"),
         (["pairs", "OUTPUT='out'"], "OUTPUT is 'out'; it must be a name without '"),

@@ -191,6 +191,29 @@ def test_job_files_edited_and_submitted_by_hand(sent):
     assert file.read_text() == edited
 
 
+def test_a_second_model_of_the_same_pairs_has_jobs_and_folders_of_its_own(sent):
+    both = ("nopara", "nopara+timeline")
+    for name in both:
+        assert "submitted job" in sent.make("train", f"TRAIN={name}")
+    assert "after job" in sent.make("apply", "TRAIN=nopara+timeline")
+    for name in both:
+        sent.make("wait", "EVERY=1", f"TRAIN={name}")
+        sent.make("pull-model", f"TRAIN={name}")
+        assert list(sent.far.glob(f"logs/train_{name}-[0-9]*.out"))
+    sent.make("pull-embeddings", "TRAIN=nopara+timeline")
+    recipes = [json.loads((sent.clone / f"output/models/{name}/recipe.json").read_text()) for name in both]
+    assert [recipe["recombine"] for recipe in recipes] == [0, 1]
+    assert (sent.clone / "output/embeddings/nopara+timeline/manifest.json").exists()
+    said = sent.make("status")
+    assert "models/nopara: complete" in said and "models/nopara+timeline: complete" in said
+    assert "is complete already; nothing submitted" in sent.make("train", "TRAIN=nopara+timeline")
+    # By hand, its vectors don't go into the other model's folder.
+    job = sent.submit(
+        "slurm/apply_tuned.slurm", "-m", "output/models/nopara/final", "-o", "output/embeddings/nopara+timeline"
+    )
+    assert sent.until_ended(job) == "FAILED" and "is named for another model" in sent.log(job)
+
+
 def test_submitted_from_another_folder_is_one_sentence(sent):
     sent.delta("cd slurm && mkdir -p logs")
     job = sent.delta("cd slurm && sbatch --parsable train_nopara.slurm")
