@@ -140,14 +140,15 @@ report = $(PYTHON) evaluate_timeline.py $(1) -t $(METADATA) -r $(CHUNKS) $(CORPU
 # The report has precocity measured first, and shows it. Of 7,000 passages a year, two cores measure two years a minute.
 SECTION := $(if $(ELSEWHERE)$(filter precocity,$(MAKECMDGOALS))$(filter yes,$(PRECOCITY)),precocity/$(TRAIN)/section.html)
 # It also tells in which settings a finished model was kept as it is; TuneEmbeddings.py notes them in kept.json.
-KEPT = $(if $(COMPARED),models/$(TRAIN)/kept.json)
+TUNED = $(filter-out base,$(COMPARED))
+KEPT = $(TUNED:%=models/%/kept.json)
 $(OUTPUT)/settings/models/%/kept.json.txt: $(call stamps,models/%/training.json) FORCE | $(READY)
 	$(stamp) 'KEPT = $(OUTPUT)/models/$*/kept.json'
 
 $(OUTPUT)/report/$(TRAIN)/report.html: $(call stamps,$(COMPARED:%=embeddings/%/manifest.json) $(KEPT) $(SECTION)) \
     $(REPORTING) | $(READY)
 	$(call report,$(foreach one,$(COMPARED),$(one)=$(OUTPUT)/embeddings/$(one)) \
-	  $(if $(COMPARED),--training $(OUTPUT)/models/$(TRAIN)/training.json) $(SECTION:%=--section $(OUTPUT)/%))
+	  $(TUNED:%=--training $(OUTPUT)/models/%/training.json) $(SECTION:%=--section $(OUTPUT)/%))
 
 # ---- the experiment: what does paraphrase change, or a flag of tuning? ----------------------------------------------
 # EXPERIMENT_SETS = nopara nopara+long compares nopara with the same pairs tuned with TUNE_FLAGS_long, too.

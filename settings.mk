@@ -153,9 +153,14 @@ lacking = $(strip $(foreach record,$(shell grep -ls '"bytes": [0-9]' $(1)/decade
   $(if $(wildcard $(1)/$(basename $(notdir $(record))).*),,$(record))))
 
 # ---- what was measured on a cluster ----------------------------------------------------------------------------------
-# Where precocity came from there, and the embeddings did not, the page shows precocity alone.
+# Where precocity came from there, and the embeddings did not, the page shows precocity alone; of base and topics, too,
+# which are no tuned models.
 ELSEWHERE := $(or $(filter pull-precocity,$(MAKECMDGOALS)),$(wildcard $(OUTPUT)/precocity/$(TRAIN)/.pulled))
-COMPARED := $(if $(ELSEWHERE),$(if $(wildcard $(OUTPUT)/embeddings/$(TRAIN)/manifest.json),base $(TRAIN)),base $(TRAIN))
+# A second model of the same pairs is compared with the first, too, once that is there.
+there = $(and $(wildcard $(OUTPUT)/embeddings/$(1)/manifest.json),$(wildcard $(OUTPUT)/models/$(1)/training.json))
+FIRST := $(if $(call there,$(filter-out $(TRAIN),$(SET))),$(SET))
+ALONE := $(filter base topics,$(TRAIN))$(if $(ELSEWHERE),$(if $(wildcard $(OUTPUT)/embeddings/$(TRAIN)/manifest.json),,yes))
+COMPARED := $(if $(ALONE),,base $(FIRST) $(TRAIN))
 
 settings: ## Show the settings in force, and what they mean.
 	@printf '%-32s # %s\n' 'CONFIG = $(CONFIG)' 'your settings file' 'VENV = $(VENV)' 'folder of the environment' \

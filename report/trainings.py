@@ -74,6 +74,8 @@ def held_out_documents(trainings: dict[str, list[dict]], passages: Passages) -> 
     The first are compared on; means and topics are fitted without the second. InputError where the first are too few.
     """
     lists = [set(record["held_out_documents"]) for of_name in trainings.values() for record in of_name]
+    if not lists:
+        raise InputError("no tuned model to compare; give its embedding folder, and its training.json with --training.")
     common = set.intersection(*lists)
     indices = [i for i, paper_id in enumerate(passages.paper_ids) if paper_id in common]
     if len(indices) < 2:

@@ -542,13 +542,15 @@ def test_a_topic_model_and_another_part_stand_beside_the_embeddings(evaluated, w
     assert "tuned less 3 topics" in page and "<h2>Another part</h2>" in page and "w1 " not in page
 
 
-def test_what_is_wrong_with_the_command_is_one_sentence(evaluated, capsys):
+def test_what_is_wrong_with_the_command_is_one_sentence(evaluated, word_corpus, capsys):
     folder, run = evaluated
     assert run(f"tuned={folder / 'tuned'}") == 2 and "is given twice" in capsys.readouterr().err
     assert run("--topics", "3") == 2 and "pass their folder with -r" in capsys.readouterr().err
     assert run("t=x") == 2 and "1 --training for 2 tuned folders" in capsys.readouterr().err
     script.write_json(folder / "training.json", {"recipe": 1})
     assert run() == 2 and "is not a training.json" in capsys.readouterr().err
+    alone = [f"base={folder / 'base'}", "-t", str(word_corpus.metadata), "-o", str(folder / "alone")]
+    assert evaluate.main(alone) == 2 and "no tuned model to compare" in capsys.readouterr().err
 
 
 def test_metadata_of_another_corpus_is_refused(evaluated, word_corpus, capsys):

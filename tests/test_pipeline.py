@@ -168,6 +168,12 @@ def test_a_second_model_of_the_same_pairs_stands_beside_the_first(make, server):
     assert [recipe["recombine"] for recipe in recipes] == [0, 1]
     assert recipes[0]["pairs_sha256"] == recipes[1]["pairs_sha256"] and server.requests == []
     assert ran(make("precocity", "TRAIN=nopara+timeline").stdout) == []
+    make("report", "TRAIN=nopara+timeline")
+    measured = script.read_json(make.output / "report/nopara+timeline/evaluation.json")["measured"]
+    assert {"base", "nopara", "nopara+timeline"} < set(measured)
+    said = make("report", "TRAIN=base").stdout  # nothing was tuned, so its page has precocity alone
+    assert "TuneEmbeddings" not in ran(said) and "calc_precocity_for_embeddings" in ran(said)
+    assert "Ahead of their time" in (make.output / "report/base/report.html").read_text()
     other = ("precocity", "TRAIN=nopara+timeline", "TUNE_FLAGS_timeline=--recombine 2")
     assert "recombine 1 → 2" in make(*other).stderr  # a finished model is kept, and make says so
 
