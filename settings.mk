@@ -164,4 +164,5 @@ COMPARED := $(if $(ALONE),,base $(FIRST) $(TRAIN))
 
 settings: ## Show the settings in force, and what they mean.
 	@printf '%-32s # %s\n' 'CONFIG = $(CONFIG)' 'your settings file' 'VENV = $(VENV)' 'folder of the environment' \
-	  $(foreach name,$(SETTINGS),$(call quoted,$(name) = $($(name))) '$(MEANING_$(name))')
+	  $(foreach name,$(SETTINGS),$(call quoted,$(name) = $($(name))) '$(MEANING_$(name))') \
+	  $(foreach name,$(VARIANTS:%=TUNE_FLAGS_%),$(call quoted,$(name) = $($(name))) 'further flags of tuning, for +$(name:TUNE_FLAGS_%=%)')

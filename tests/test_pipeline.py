@@ -523,6 +523,7 @@ def test_help_lists_the_targets_and_settings_shows_what_is_in_force(make):
     assert make().stdout == listed  # help is the default goal
     shown = make("settings").stdout
     assert re.search("^PAIRS_PER_YEAR = 50 +# ", shown, re.MULTILINE)
+    assert "TUNE_FLAGS_timeline = --recombine 1" in make("settings", "TRAIN=nopara+timeline").stdout
     example = re.findall(r"^#?([A-Z][A-Z0-9_]+) = ", (ROOT / "config.example.mk").read_text(), re.MULTILINE)
     assert len(example) > 20 and set(example) <= set(re.findall("^([A-Z0-9_]+) =", shown, re.MULTILINE))
 
