@@ -142,7 +142,7 @@ $(OUTPUT)/settings/$(1).txt: $(OUTPUT)/$(1) FORCE | $(READY)
 endef
 $(foreach product,$(PRODUCTS),$(eval $(call stamp_of_product,$(product))))
 # A file that no rule mentions by name is a passing one to make: whatever follows from it would run when it is new.
-MODELS := $(sort nopara base $(TRAIN) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(call set_of,$(set))))
+MODELS := $(sort nopara base $(TRAIN) $(SET) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(call set_of,$(set))))
 mentioned: $(call stamps,$(foreach model,$(MODELS),$(subst %,$(model),$(PRODUCTS) models/%/kept.json)))
 
 # Made on the way to another target, and kept; a stamp also where make is stopped, or a change would be forgotten.
