@@ -59,7 +59,7 @@ define newline
 
 
 endef
-# TRAIN = para10+timeline is the pairs of para10, tuned with TUNE_FLAGS_timeline as well: a second model beside the first.
+# TRAIN = para10+timeline: the pairs of para10, tuned with TUNE_FLAGS_timeline as well; a second model beside the first.
 set_of = $(firstword $(subst +, ,$(1)))
 variant_of = $(word 2,$(subst +, ,$(1)))
 SET = $(call set_of,$(TRAIN))
