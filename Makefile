@@ -86,7 +86,7 @@ paraphrase-batch: $(FLAGGED) ## Paraphrase at half the price: BATCH=submit|statu
 	$(call if_flagged,$(call generate,$(SET)) --batch $(or $(BATCH),status))
 
 # ---- 3. tuning ------------------------------------------------------------------------------------------------------
-train-local: $(OUTPUT)/models/$(TRAIN)/training.json ## Tune the base model on this machine (TRAIN=para10|para20|nopara).
+train-local: $(TUNES:%=$(OUTPUT)/models/%/training.json) ## Tune the base model on this machine (TRAIN=para10|para20|nopara).
 
 TUNING := TuneEmbeddings.py $(call code,tuning encoder) $(call stamps,tune)
 tune = $(PYTHON) TuneEmbeddings.py -d $(OUTPUT)/$(1) -o $(@D) -t $(METADATA) -r $(CHUNKS) $(CORPUS_FLAGS) \
@@ -98,7 +98,7 @@ define training # folder, model, seed, further flags
 $(1)/training.json: $(call stamps,$(call table_of,$(2)) $(addprefix tune+,$(call variant_of,$(2)))) $(TUNING) | $(READY)
 	$$(call tune,$(call table_of,$(2)),$(3)) $$(TUNE_FLAGS_$(call variant_of,$(2))) $(4)
 endef
-$(foreach one,$(filter-out base topics,$(MODELS)),$(eval $(call training,$(OUTPUT)/models/$(one),$(one),$(SEED),--keep-finished)))
+$(foreach one,$(filter-out base topics %+joined,$(MODELS)),$(eval $(call training,$(OUTPUT)/models/$(one),$(one),$(SEED),--keep-finished)))
 
 # ---- 4. embeddings --------------------------------------------------------------------------------------------------
 apply-local: $(OUTPUT)/embeddings/$(TRAIN)/manifest.json ## Embed every passage with the tuned model on this machine.
@@ -140,8 +140,8 @@ report = $(PYTHON) evaluate_timeline.py $(1) -t $(METADATA) -r $(CHUNKS) $(CORPU
 # The report has precocity measured first, and shows it. Of 7,000 passages a year, two cores measure two years a minute.
 SECTION := $(if $(ELSEWHERE)$(filter precocity,$(MAKECMDGOALS))$(filter yes,$(PRECOCITY)),precocity/$(TRAIN)/section.html)
 # It also tells in which settings a finished model was kept as it is; TuneEmbeddings.py notes them in kept.json.
-TUNED = $(filter-out base,$(COMPARED))
-KEPT = $(TUNED:%=models/%/kept.json)
+TUNED = $(patsubst %+joined,%,$(filter-out base,$(COMPARED)))
+KEPT = $(patsubst %,models/%/kept.json,$(sort $(TUNED)))
 $(OUTPUT)/settings/models/%/kept.json.txt: $(call stamps,models/%/training.json) FORCE | $(READY)
 	$(stamp) 'KEPT = $(OUTPUT)/models/$*/kept.json'
 
@@ -178,7 +178,7 @@ $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EX
 	  $(foreach run,$(RUNS),$(firstword $(subst -seed, ,$(run)))=$(EXPERIMENT)/$(run)/embeddings) \
 	  $(RUNS:%=--training $(EXPERIMENT)/%/training.json))
 
-# ---- a topic model; a map; the heavy steps on a cluster; measurements -----------------------------------------------
+# ---- joined vectors; a topic model; a map; the heavy steps on a cluster; measurements -----------------------------------------------
 include $(filter-out settings.mk Makefile,$(PARTS))
 
 # ---- checks ---------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@
 # No year gives more pairs than this. Below it, the years are leveled (docs/pairs.md).
 #PAIRS_PER_YEAR = 400
 # Which model: para10 (10% of the pairs paraphrased), para20, para with any other percentage, or nopara.
-# para10+timeline is a second model of the same pairs, with --recombine 1; para10+long one with TUNE_FLAGS_long as well.
+# para10+timeline is a second model of the same pairs, with --recombine 1, and para10+joined the vectors of both in one.
 #TRAIN = para10
 # If many years have only a pair or two, leveling cuts all years down to that; 1 turns it off.
 #PAIRS_FLAGS = --level-quantile 1
@@ -50,8 +50,10 @@
 #APPLY_FLAGS = --dtype float16
 # The model as training left it, without the centering and whitening that are otherwise added to it (docs/tuning.md):
 #TUNE_FLAGS = --centre 0 --whiten 0
-# Flags of a second model beside the first: TRAIN = para10+long, or in EXPERIMENT_SETS (docs/tuning.md).
+# Flags of a model beside the first, TRAIN = para10+long (docs/tuning.md).
 #TUNE_FLAGS_long = --epochs 9
+# The second model's share of joined vectors.
+#JOIN_FLAGS = --share 0.5
 
 # ---- precocity ----
 # Leave out documents by the same author (the metadata's column author) and passages that share six words in a row.

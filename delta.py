@@ -99,6 +99,10 @@ def model_name(text: str) -> str:
     """Return the name of a model (a type for argparse)."""
     if not re.fullmatch(r"base|(nopara|para[0-9]+)(\+[A-Za-z0-9._-]+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is none of para10, para20 …, nopara, base, para10+timeline …")
+    if text.endswith("+joined"):
+        one = text.removesuffix("+joined")
+        both = f"TRAIN={one} and then TRAIN={one}+timeline"
+        raise argparse.ArgumentTypeError(f"{text} is joined here, from two models' embeddings; run this with {both}")
     return text
 
 

@@ -1,7 +1,7 @@
 # The settings: their table, and what follows from it. Part of the Makefile; change settings in config.mk, not here.
 
 # Of the Makefile. The cluster gets neither map nor benchmarks.
-PARTS := settings.mk Makefile topics.mk slurm/delta.mk $(wildcard map.mk benchmarks/bench.mk)
+PARTS := settings.mk Makefile joined.mk topics.mk slurm/delta.mk $(wildcard map.mk benchmarks/bench.mk)
 
 VENV ?= .venv
 CONFIG ?= config.mk
@@ -19,7 +19,7 @@ CORPUS_FLAGS           | corpus precocity         |                       | how 
 START_YEAR             | corpus precocity         |                       | first year
 END_YEAR               | corpus precocity         |                       | the year after the last
 OUTPUT                 |                          | output                | folder for all products
-TRAIN                  |                          | para10                | model: para10, para20 …, nopara, base, topics; para10+timeline
+TRAIN                  |                          | para10                | model: para10, para20 …, nopara, base, topics; para10+timeline, para10+joined
 SEED                   | pairs nopara paraphrase tune topics map report | 0          | seed of all random choices
 PAIRS_PER_YEAR         | pairs                    | 400                   | largest number of pairs a year
 PAIRS_FLAGS            | pairs                    |                       | flags of select_training_pairs_final.py
@@ -30,6 +30,7 @@ PARAPHRASE_FLAGS       | paraphrase               |                       | flag
 BASE_MODEL             | tune apply               | sentence-transformers/all-distilroberta-v1 | model to tune
 TUNE_FLAGS             | tune                     |                       | flags of TuneEmbeddings.py
 APPLY_FLAGS            | apply                    |                       | flags of Apply_Tuned_Model.py
+JOIN_FLAGS             | joined                   |                       | flags of join_embeddings.py
 TOPICS_FLAGS           | topics                   |                       | flags of fit_topics.py
 PRECOCITY_FLAGS        | precocity                |                       | flags of calc_precocity_for_embeddings.py
 PRECOCITY_REPORT_FLAGS | section                  |                       | flags of report_precocity.py
@@ -60,9 +61,11 @@ define newline
 
 endef
 # TRAIN = para10+timeline: the pairs of para10, tuned with TUNE_FLAGS_timeline as well; a second model beside the first.
+# TRAIN = para10+joined: the vectors of both in one, so that two models are tuned and embed.
 set_of = $(firstword $(subst +, ,$(1)))
 variant_of = $(word 2,$(subst +, ,$(1)))
 SET = $(call set_of,$(TRAIN))
+TUNES = $(if $(filter %+joined,$(TRAIN)),$(SET) $(SET)+timeline,$(TRAIN))
 TUNE_FLAGS_timeline ?= --recombine 1
 
 # Rows become words, a · for each blank. GIVEN: what you set yourself; for the rest, job files have values of their own.
@@ -119,7 +122,7 @@ stamp = @$(PYTHON) stamp.py $@
 # para10+timeline or EXPERIMENT_SETS = nopara nopara+timeline; and which documents an experiment's models are compared by.
 STEERS_corpus += DOCUMENTS
 DOCUMENTS = $(METADATA)
-VARIANTS := $(sort $(foreach model,$(TRAIN) $(EXPERIMENT_SETS),$(call variant_of,$(model))))
+VARIANTS := $(sort $(foreach model,$(TUNES) $(EXPERIMENT_SETS),$(call variant_of,$(model))))
 $(foreach variant,$(VARIANTS),$(eval STEERS_tune+$(variant) := TUNE_FLAGS_$(variant))\
   $(if $(filter undefined,$(origin TUNE_FLAGS_$(variant))),\
   $(error +$(variant) needs flags of its own: TUNE_FLAGS_$(variant) = … in $(CONFIG))))
@@ -142,7 +145,7 @@ $(OUTPUT)/settings/$(1).txt: $(OUTPUT)/$(1) FORCE | $(READY)
 endef
 $(foreach product,$(PRODUCTS),$(eval $(call stamp_of_product,$(product))))
 # A file that no rule mentions by name is a passing one to make: whatever follows from it would run when it is new.
-MODELS := $(sort nopara base $(TRAIN) $(SET) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(call set_of,$(set))))
+MODELS := $(sort nopara base $(TRAIN) $(SET) $(TUNES) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(call set_of,$(set))))
 mentioned: $(call stamps,$(foreach model,$(MODELS),$(subst %,$(model),$(PRODUCTS) models/%/kept.json)))
 
 # Made on the way to another target, and kept; a stamp also where make is stopped, or a change would be forgotten.
@@ -156,11 +159,11 @@ lacking = $(strip $(foreach record,$(shell grep -ls '"bytes": [0-9]' $(1)/decade
 # Where precocity came from there, and the embeddings did not, the page shows precocity alone; of base and topics, too,
 # which are no tuned models.
 ELSEWHERE := $(or $(filter pull-precocity,$(MAKECMDGOALS)),$(wildcard $(OUTPUT)/precocity/$(TRAIN)/.pulled))
-# A second model of the same pairs is compared with the first, too, once that is there.
+# A second model of the same pairs is compared with the first, too, once that is there; joined vectors with both.
 there = $(and $(wildcard $(OUTPUT)/embeddings/$(1)/manifest.json),$(wildcard $(OUTPUT)/models/$(1)/training.json))
-FIRST := $(if $(call there,$(filter-out $(TRAIN),$(SET))),$(SET))
+APART := $(or $(filter-out $(TRAIN),$(TUNES)),$(if $(call there,$(filter-out $(TRAIN),$(SET))),$(SET)))
 ALONE := $(filter base topics,$(TRAIN))$(if $(ELSEWHERE),$(if $(wildcard $(OUTPUT)/embeddings/$(TRAIN)/manifest.json),,yes))
-COMPARED := $(if $(ALONE),,base $(FIRST) $(TRAIN))
+COMPARED := $(if $(ALONE),,base $(APART) $(TRAIN))
 
 settings: ## Show the settings in force, and what they mean.
 	@printf '%-32s # %s\n' 'CONFIG = $(CONFIG)' 'your settings file' 'VENV = $(VENV)' 'folder of the environment' \

@@ -19,7 +19,7 @@ from script import InputError, log
 ROOT = Path(__file__).resolve().parents[1]
 # What the cluster runs or a user reads there: scripts, packages with their templates, job files, documents.
 CODE = ("*.py", "*/*.py", "*/templates/*", "slurm/*", "docs/*.md", "README.md", "LICENSE", "Makefile", "prompts.toml")
-CODE += ("requirements.txt", "requirements-precocity.txt", "constraints.txt", "settings.mk", "topics.mk")
+CODE += ("requirements.txt", "requirements-precocity.txt", "constraints.txt", "settings.mk", "joined.mk", "topics.mk")
 CODE += ("config.example.mk",)
 NOT_CODE = ("tests", "benchmarks", "demo", "data", "output")
 FOLDERS = ("slurm", "logs", "data/chunks", "output/pairs", "output/paraphrased")

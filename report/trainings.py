@@ -1,7 +1,7 @@
 """How the compared models were trained, and which documents they did not see.
 
 In: a training.json and a manifest.json for each tuned folder. Out: training records, each with how its vectors were
-adjusted ("adjusted") and what was asked for otherwise ("differs").
+adjusted ("adjusted"), what they are joined with ("joined"), and what was asked for otherwise ("differs").
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str
         record = read_training(path)
         check_model(path, record, folder)
         kept = corpus.read_if_there(Path(path).with_name(corpus.KEPT)).get("differs", [])
-        trainings[name].append(record | {"adjusted": adjustment(record["recipe"], folder), "differs": kept})
+        more = {"adjusted": adjustment(record["recipe"], folder), "joined": corpus.read_manifest(folder).get("joined")}
+        trainings[name].append(record | more | {"differs": kept})
     return dict(trainings)
 
 
@@ -52,7 +53,8 @@ def check_model(path: str, record: dict, folder: str) -> None:
     trained, manifest = record.get("model_sha256"), corpus.read_manifest(folder)
     of_hub = name_digest(manifest.get("model", ""))  # a name says nothing of the weights
     embedded = {decade.get("model_sha256") for decade in manifest["decades"]} - {None, of_hub}
-    if trained and embedded - {trained}:
+    joined = manifest.get("joined", {}).get("model_sha256", [])
+    if trained and (embedded - {trained} or (joined and trained not in joined)):
         raise InputError(
             f"{path} is not the training of the model that {folder} was embedded with; pass the training.json of that "
             "model, or embed with this one."
@@ -95,11 +97,13 @@ def described(name: str, trainings: list[dict]) -> str:
     centre, whiten = training["adjusted"]["centre"], training["adjusted"]["whiten"]
     adjusted = f"less {centre:g} of the mean, whitened to the power {whiten:g}" if centre or whiten else "not adjusted"
     differs = "; ".join(training["differs"])
+    second = training["joined"]
+    joined = f", joined with those of {second['models'][1]} ({second['share']:g} of the cosine)" if second else ""
     kept = f". It was kept although other settings were asked for ({differs})" if differs else ""
     return (
         f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs from "
         f"{counts['training_documents']} documents ({kinds}); epochs {recipe['epochs']}, batch size "
         f"{recipe['batch_size']}, learning rate {recipe['learning_rate']:g}, seed {seeds}; {training['steps']} steps "
         f"on {training['device']} in {training['precision']}, {minutes} minutes; {counts['held_out_documents']} "
-        f"documents held out; vectors {adjusted}{kept}."
+        f"documents held out; vectors {adjusted}{joined}{kept}."
     )

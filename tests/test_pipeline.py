@@ -171,6 +171,18 @@ def test_a_second_model_of_the_same_pairs_stands_beside_the_first(make, server):
     make("report", "TRAIN=nopara+timeline")
     measured = script.read_json(make.output / "report/nopara+timeline/evaluation.json")["measured"]
     assert {"base", "nopara", "nopara+timeline"} < set(measured)
+    words = ("precocity", "report", "TRAIN=nopara+joined")
+    said = make(*words).stdout
+    assert "join_embeddings.py" in said
+    assert ran(said) == ["calc_precocity_for_embeddings", "report_precocity", "evaluate_timeline"]
+    evaluation = script.read_json(make.output / "report/nopara+joined/evaluation.json")
+    assert {"base", "nopara", "nopara+timeline", "nopara+joined"} < set(evaluation["measured"])
+    page = (make.output / "report/nopara+joined/report.html").read_text()
+    assert f"joined with those of {make.output}/models/nopara+timeline/final (0.3 of the cosine)" in page
+    assert ran(make(*words).stdout) == []
+    said = make(*words, "JOIN_FLAGS=--share 0.5").stdout
+    assert "join_embeddings.py" in said and "TuneEmbeddings" not in ran(said)
+    assert corpus.read_manifest(make.output / "embeddings/nopara+joined")["joined"]["share"] == 0.5
     said = make("report", "TRAIN=base").stdout  # nothing was tuned, so its page has precocity alone
     assert "TuneEmbeddings" not in ran(said) and "calc_precocity_for_embeddings" in ran(said)
     assert "Ahead of their time" in (make.output / "report/base/report.html").read_text()

@@ -1,9 +1,10 @@
 """Join two models' vectors of the same passages into one, so that one representation has what each is better at.
 
 The cosine of two joined vectors is the weighted mean of the models' cosines: --share of the second model's, the rest of
-the first's. So a model tuned on neighboring passages can be joined with one tuned with --recombine, which represents
-the timeline better. Nothing is trained. Writes an embedding folder, which all other scripts read, of as many dimensions
-as both models have together.
+the first's. So a model tuned on neighboring passages, which tells passages apart, can be joined with one tuned with
+--recombine, which represents the timeline better (benchmarks/TUNING.md). Nothing is trained. Writes an embedding
+folder, which all other scripts read, of as many dimensions as both models have together. make TRAIN=para10+joined
+joins para10 and para10+timeline.
 """
 
 from __future__ import annotations
@@ -15,16 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # corpus.py lies one folder up
+import corpus
+import lock
+import script
+from encoder import unit_rows
+from report.representations import check_same_texts, texts_by_decade
+from script import InputError
 
-import corpus  # noqa: E402
-import lock  # noqa: E402
-import script  # noqa: E402
-from encoder import unit_rows  # noqa: E402
-from report.representations import check_same_texts, texts_by_decade  # noqa: E402
-from script import InputError  # noqa: E402
-
-EXAMPLE = "python benchmarks/join_embeddings.py embeddings/nopara embeddings/recombined --share 0.3 -o embeddings/both"
+EXAMPLE = "python join_embeddings.py embeddings/para10 embeddings/para10+timeline -o embeddings/para10+joined"
 # What a decade's record says of its passages, whatever the model.
 OF_PASSAGES = ("decade", "file", "documents", "passages", "without_passages", "texts_sha256", "definition", "format")
 
@@ -88,8 +87,11 @@ def main(argv: list[str] | None = None) -> int:
     with lock.alone_in(folder):
         (folder / corpus.MANIFEST).unlink(missing_ok=True)
         records = write_joined(folder, args.folders, args.share)
-        models = " and ".join(str(corpus.read_manifest(one)["model"]) for one in args.folders)
-        facts = corpus.manifest_facts(models, records)
+        manifests = [corpus.read_manifest(one) for one in args.folders]
+        models = [str(manifest["model"]) for manifest in manifests]
+        facts = corpus.manifest_facts(" and ".join(models), records)
+        digests = {record.get("model_sha256") for manifest in manifests for record in manifest["decades"]} - {None}
+        facts["joined"] = {"models": models, "share": args.share, "model_sha256": sorted(digests)}
         script.write_json(folder / corpus.MANIFEST, script.run_record(args, started, **facts))
     return 0
 
