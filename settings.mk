@@ -66,7 +66,8 @@ set_of = $(firstword $(subst +, ,$(1)))
 variant_of = $(word 2,$(subst +, ,$(1)))
 SET = $(call set_of,$(TRAIN))
 TUNES = $(if $(filter %+joined,$(TRAIN)),$(SET) $(SET)+timeline,$(TRAIN))
-TUNE_FLAGS_timeline ?= --recombine 1
+# 128 tokens, because twice the pairs take twice the time, and the timeline needs no more (benchmarks/TUNING.md).
+TUNE_FLAGS_timeline ?= --recombine 1 --max-seq-length 128
 
 # Rows become words, a · for each blank. GIVEN: what you set yourself; for the rest, job files have values of their own.
 empty :=
