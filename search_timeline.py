@@ -46,8 +46,12 @@ def check_model(model: str, folder: str) -> None:
     """Refuse a model that did not make these embeddings: its vectors have other directions."""
     if not (Path(folder) / corpus.MANIFEST).exists():
         return  # embeddings from elsewhere say nothing of their model
-    digest = model_digest(model)
-    for record in corpus.read_manifest(folder)["decades"]:
+    digest, manifest = model_digest(model), corpus.read_manifest(folder)
+    if joined := manifest.get("joined"):
+        raise InputError(
+            f"{folder} has the vectors of {' and '.join(joined['models'])} in one; search those of one model."
+        )
+    for record in manifest["decades"]:
         if record["passages"] and record.get("model_sha256") not in (digest, None):
             raise InputError(f"-m {model} is not the model that embedded {folder}; its manifest.json names that model.")
 

@@ -6,6 +6,7 @@ from tiny_encoder import make_tiny_encoder
 
 import Apply_Tuned_Model as apply
 import corpus
+import join_embeddings
 import search_timeline as search
 
 
@@ -76,6 +77,10 @@ def test_a_model_that_did_not_make_the_embeddings_is_refused(embedded, tmp_path,
     (other / "modules.json").write_text((other / "modules.json").read_text() + " ")
     assert search.main(["w1 w2", "-m", str(other), *embedded[2:]]) == 2
     assert "is not the model that embedded" in capsys.readouterr().err
+    folder = embedded[embedded.index("-d") + 1]
+    assert join_embeddings.main([folder, folder, "-o", str(tmp_path / "joined")]) == 0
+    words = [str(tmp_path / "joined") if word == folder else word for word in embedded]
+    assert search.main(["w1 w2", *words]) == 2 and "in one; search those of one model" in capsys.readouterr().err
 
 
 def test_embeddings_from_elsewhere_are_searched_and_other_dimensions_refused(embedded, tmp_path, capsys):
