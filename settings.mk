@@ -123,6 +123,7 @@ stamp = @$(PYTHON) stamp.py $@
 # para10+timeline or EXPERIMENT_SETS = nopara nopara+timeline; and which documents an experiment's models are compared by.
 STEERS_corpus += DOCUMENTS
 DOCUMENTS = $(METADATA)
+$(if $(filter %+joined,$(EXPERIMENT_SETS)),$(error EXPERIMENT_SETS names models to tune; joined vectors are for TRAIN))
 VARIANTS := $(sort $(foreach model,$(TUNES) $(EXPERIMENT_SETS),$(call variant_of,$(model))))
 $(foreach variant,$(VARIANTS),$(eval STEERS_tune+$(variant) := TUNE_FLAGS_$(variant))\
   $(if $(filter undefined,$(origin TUNE_FLAGS_$(variant))),\
