@@ -500,6 +500,7 @@ def test_the_number_in_a_models_name_is_its_percentage_of_paraphrase(make, name,
         (["pairs", "CONFIG=nowhere.mk"], "CONFIG=nowhere.mk does not exist"),
         (["pairs", "TRAIN=paraxx", "PARAPHRASE_SET=paraxx"], "TRAIN is 'paraxx'; it is para10, para20 … or nopara"),
         (["report", "TRAIN=para10+long"], "+long needs flags of its own: TUNE_FLAGS_long = … in"),
+        (["experiment", "EXPERIMENT_SETS=nopara+joined"], "names models to tune; joined vectors are for TRAIN"),
         (
             ["report", "TRAIN=base+timeline"],
             "TRAIN is 'base+timeline'; it is para10, para20 … or nopara, or one of them",
