@@ -73,6 +73,8 @@ def check_folder(folder: Path, args, settings: dict) -> None:
     """Refuse to mix vectors of two models or formats in one folder, or to put a part in place of whole decades."""
     for decade, record in corpus.read_records(folder).items():
         record = corpus.FORMERLY | record
+        if "limit" not in record:  # made by join_embeddings.py or fit_topics.py
+            raise InputError(f"{folder} holds what another script wrote; choose another -o.")
         differs = [name for name in {**settings, "held_out_of": None} if record.get(name) != settings.get(name)]
         if differs and not asked_for(decade, args) and not args.only_these_years:
             raise InputError(

@@ -95,6 +95,7 @@ tune = $(PYTHON) TuneEmbeddings.py -d $(OUTPUT)/$(1) -o $(@D) -t $(METADATA) -r 
 table_of = $(if $(filter nopara,$(call set_of,$(1))),pairs,paraphrased)/$(call set_of,$(1)).tsv
 
 define training # folder, model, seed, further flags
+.PRECIOUS: $(1)/training.json
 $(1)/training.json: $(call stamps,$(call table_of,$(2)) $(addprefix tune+,$(call variant_of,$(2)))) $(TUNING) | $(READY)
 	$$(call tune,$(call table_of,$(2)),$(3)) $$(TUNE_FLAGS_$(call variant_of,$(2))) $(4)
 endef
@@ -138,14 +139,13 @@ REPORTING := evaluate_timeline.py $(call code,report encoder) $(call stamps,corp
 report = $(PYTHON) evaluate_timeline.py $(1) -t $(METADATA) -r $(CHUNKS) $(CORPUS_FLAGS) --seed $(SEED) \
   $(READY_TOPICS) $(REPORT_FLAGS) -o $(@D)
 # The report has precocity measured first, and shows it. Of 7,000 passages a year, two cores measure two years a minute.
-SECTION := $(if $(ELSEWHERE)$(filter precocity,$(MAKECMDGOALS))$(filter yes,$(PRECOCITY)),precocity/$(TRAIN)/section.html)
+SECTION := $(if $(ELSEWHERE)$(filter precocity,$(MAKECMDGOALS))$(ALONE)$(filter yes,$(PRECOCITY)),precocity/$(TRAIN)/section.html)
 # It also tells in which settings a finished model was kept as it is; TuneEmbeddings.py notes them in kept.json.
 TUNED = $(patsubst %+joined,%,$(filter-out base,$(COMPARED)))
-KEPT = $(patsubst %,models/%/kept.json,$(sort $(TUNED)))
 $(OUTPUT)/settings/models/%/kept.json.txt: $(call stamps,models/%/training.json) FORCE | $(READY)
 	$(stamp) 'KEPT = $(OUTPUT)/models/$*/kept.json'
 
-$(OUTPUT)/report/$(TRAIN)/report.html: $(call stamps,$(COMPARED:%=embeddings/%/manifest.json) $(KEPT) $(SECTION)) \
+$(OUTPUT)/report/$(TRAIN)/report.html: $(call stamps,$(COMPARED:%=embeddings/%/manifest.json) $(TUNED:%=models/%/kept.json) $(SECTION)) \
     $(REPORTING) | $(READY)
 	$(call report,$(foreach one,$(COMPARED),$(one)=$(OUTPUT)/embeddings/$(one)) \
 	  $(TUNED:%=--training $(OUTPUT)/models/%/training.json) $(SECTION:%=--section $(OUTPUT)/%))

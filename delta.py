@@ -99,11 +99,15 @@ def model_name(text: str) -> str:
     """Return the name of a model (a type for argparse)."""
     if not re.fullmatch(r"base|(nopara|para[0-9]+)(\+[A-Za-z0-9._-]+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is none of para10, para20 …, nopara, base, para10+timeline …")
-    if text.endswith("+joined"):
-        one = text.removesuffix("+joined")
-        both = f"TRAIN={one} and then TRAIN={one}+timeline"
-        raise argparse.ArgumentTypeError(f"{text} is joined here, from two models' embeddings; run this with {both}")
     return text
+
+
+def check_single(action: str, model: str) -> None:
+    """Refuse what is about one model where two are asked for: their vectors are joined by make, not on the cluster."""
+    if model.endswith("+joined") and action not in ("connect", "setup", "sync", "status"):
+        one = model.removesuffix("+joined")
+        both = f"TRAIN={one} and then TRAIN={one}+timeline"
+        raise InputError(f"{model} is joined here, from two models' embeddings; run this with {both}.")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -177,6 +181,7 @@ def place_of(args: argparse.Namespace) -> Place:
 @command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    check_single(args.action, args.train)
     ACTIONS[args.action](args, place_of(args))
     return 0
 

@@ -62,9 +62,10 @@ def write_joined(folder: Path, folders: list[str], share: float) -> list[dict]:
 
 def check_folder(folder: Path, folders: list[str]) -> None:
     """Refuse to write over what is read, and over embeddings of another kind."""
-    if folder.resolve() in [Path(one).resolve() for one in folders] or not all(
-        "share" in record for record in corpus.read_records(folder).values()
-    ):
+    records = corpus.read_records(folder).values()
+    without_records = not records and any(corpus.decade_in(path) is not None for path in folder.glob("*"))
+    is_read = folder.resolve() in [Path(one).resolve() for one in folders]
+    if is_read or without_records or not all("share" in record for record in records):
         raise InputError(f"{folder} holds other embeddings; name another folder with -o.")
 
 
@@ -90,8 +91,9 @@ def main(argv: list[str] | None = None) -> int:
         manifests = [corpus.read_manifest(one) for one in args.folders]
         models = [str(manifest["model"]) for manifest in manifests]
         facts = corpus.manifest_facts(" and ".join(models), records)
-        digests = {record.get("model_sha256") for manifest in manifests for record in manifest["decades"]} - {None}
-        facts["joined"] = {"models": models, "share": args.share, "model_sha256": sorted(digests)}
+        digests = {record.get("model_sha256") for manifest in manifests for record in manifest["decades"]}
+        digests |= {one for manifest in manifests for one in manifest.get("joined", {}).get("model_sha256", [])}
+        facts["joined"] = {"models": models, "share": args.share, "model_sha256": sorted(digests - {None})}
         script.write_json(folder / corpus.MANIFEST, script.run_record(args, started, **facts))
     return 0
 

@@ -66,8 +66,9 @@ set_of = $(firstword $(subst +, ,$(1)))
 variant_of = $(word 2,$(subst +, ,$(1)))
 SET = $(call set_of,$(TRAIN))
 TUNES = $(if $(filter %+joined,$(TRAIN)),$(SET) $(SET)+timeline,$(TRAIN))
-# 128 tokens, because twice the pairs take twice the time, and the timeline needs no more (benchmarks/TUNING.md).
-TUNE_FLAGS_timeline ?= --recombine 1 --max-seq-length 128
+# 128 tokens where you set no length: twice the pairs take twice the time, and the timeline needs no more
+# (benchmarks/TUNING.md).
+TUNE_FLAGS_timeline ?= --recombine 1 $(if $(findstring --max-seq-length,$(TUNE_FLAGS)),,--max-seq-length 128)
 
 # Rows become words, a · for each blank. GIVEN: what you set yourself; for the rest, job files have values of their own.
 empty :=
@@ -83,11 +84,14 @@ MEANING_$(1) := $(4)
 endef
 $(foreach row,$(rows),$(eval $(call setting,$(call cell,1),$(call cell,2),$(call cell,3),$(call cell,4))))
 
+$(if $(filter %+joined,$(EXPERIMENT_SETS)),$(error EXPERIMENT_SETS names models to tune; joined vectors are for TRAIN))
+VARIANTS := $(sort $(foreach model,$(TUNES) $(EXPERIMENT_SETS),$(call variant_of,$(model))))
+
 # make reads $5 as a variable, which is empty. A # begins a comment; stamp.py finds the quotation mark left open by it.
 open := (
 hash := \#
 lone_dollar = $(findstring $$,$(subst $${,,$(subst $$$(open),,$(subst $$$$,,$(value $(1))))))
-$(foreach name,$(SETTINGS),$(if $(filter recursive,$(flavor $(name))),$(if $(call lone_dollar,$(name)),\
+$(foreach name,$(SETTINGS) $(VARIANTS:%=TUNE_FLAGS_%),$(if $(filter recursive,$(flavor $(name))),$(if $(call lone_dollar,$(name)),\
   $(error $(name) has a single $$: write $$$$ for a dollar sign, and put the words around it in single quotes))))
 
 # A comment after a value leaves blanks at its end: OUTPUT = out  # mine
@@ -123,8 +127,6 @@ stamp = @$(PYTHON) stamp.py $@
 # para10+timeline or EXPERIMENT_SETS = nopara nopara+timeline; and which documents an experiment's models are compared by.
 STEERS_corpus += DOCUMENTS
 DOCUMENTS = $(METADATA)
-$(if $(filter %+joined,$(EXPERIMENT_SETS)),$(error EXPERIMENT_SETS names models to tune; joined vectors are for TRAIN))
-VARIANTS := $(sort $(foreach model,$(TUNES) $(EXPERIMENT_SETS),$(call variant_of,$(model))))
 $(foreach variant,$(VARIANTS),$(eval STEERS_tune+$(variant) := TUNE_FLAGS_$(variant))\
   $(if $(filter undefined,$(origin TUNE_FLAGS_$(variant))),\
   $(error +$(variant) needs flags of its own: TUNE_FLAGS_$(variant) = … in $(CONFIG))))

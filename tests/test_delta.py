@@ -1,6 +1,5 @@
 """delta.py and the job files, as far as they can be checked without a cluster (tests/cluster has the real one)."""
 
-import argparse
 import re
 import shutil
 import subprocess
@@ -81,8 +80,11 @@ def test_a_second_model_of_the_same_pairs_takes_their_job_file_or_one_of_its_own
     assert job_words(wanted, "train") == [*words, "--recombine", "1"]
     assert training_table("para10+timeline") == "paraphrased/para10.tsv"
     assert training_table("nopara+timeline") == "pairs/nopara.tsv"
-    with pytest.raises(argparse.ArgumentTypeError, match="joined here, from two models' embeddings; run this with"):
-        delta.model_name("para10+joined")
+    with pytest.raises(
+        script.InputError, match=r"joined here.* run this with TRAIN=para10 and then TRAIN=para10\+time"
+    ):
+        delta.check_single("train", "para10+joined")
+    delta.check_single("status", "para10+joined")
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm/train_para10+timeline.slurm").touch()
     monkeypatch.chdir(tmp_path)

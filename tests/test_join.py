@@ -30,6 +30,15 @@ def test_joined_vectors_have_the_weighted_mean_of_both_models_cosines(word_corpu
     again = corpus.read_manifest(both)
     assert join_embeddings.main([str(both), folders[1], "-o", str(both)]) == 2 and corpus.read_manifest(both) == again
     assert capsys.readouterr().err.count("holds other embeddings; name another folder") == 2
+    assert join_embeddings.main([str(both), folders[1], "-o", str(tmp_path / "three")]) == 0
+    assert corpus.read_manifest(tmp_path / "three")["joined"]["model_sha256"] == sorted(digests)
+    words = ["-m", str(other), "-o", str(both), "--device", "cpu", *word_corpus.flags]
+    assert apply.main(words) == 2 and "holds what another script wrote" in capsys.readouterr().err
+    elsewhere = tmp_path / "elsewhere"  # decades without a record
+    elsewhere.mkdir()
+    (elsewhere / "1900.parquet").write_bytes((both / "1900.parquet").read_bytes())
+    assert join_embeddings.main([*folders, "-o", str(elsewhere)]) == 2
+    assert "holds other embeddings; name another folder" in capsys.readouterr().err
     shorter = tmp_path / "shorter"
     words = ["-m", str(other), "-o", str(shorter), "--device", "cpu", *word_corpus.flags]
     assert apply.main([*words, "--only-these-years", "-e", "1910"]) == 0  # fewer decades

@@ -191,6 +191,18 @@ def test_a_second_model_of_the_same_pairs_stands_beside_the_first(make, server):
 
 
 @pytest.mark.slow
+def test_a_finished_model_stays_when_python_crashes_after_it(make, tmp_path):
+    make("train-local", "TRAIN=nopara")
+    record = make.output / "models/nopara/training.json"
+    crashing = tmp_path / "python"
+    crash = f'case "$*" in TuneEmbeddings*) touch {record}; kill -SEGV $$;; esac'
+    crashing.write_text(f'#!/bin/sh\n{crash}\nexec {make.python} "$@"\n')
+    crashing.chmod(0o755)
+    again = make("train-local", "TRAIN=nopara", f"PYTHON={crashing}", "TUNE_FLAGS=--epochs 3", check=False)
+    assert again.returncode == 2 and "TuneEmbeddings.py" in again.stdout and record.exists()
+
+
+@pytest.mark.slow
 def test_a_model_without_paraphrase_needs_no_server(make, server):
     make("apply-local", "TRAIN=nopara")
     assert (make.output / "embeddings/nopara/manifest.json").exists() and server.requests == []
@@ -510,6 +522,10 @@ def test_the_number_in_a_models_name_is_its_percentage_of_paraphrase(make, name,
         (["clean", "OUTPUT="], "OUTPUT is ''; it must be one name without spaces"),
         (["pairs", "METADATA=my file.tsv"], "METADATA is 'my file.tsv'; it must be one name"),
         (["pairs", "OUTPUT='out'"], "OUTPUT is 'out'; it must be a name without '"),
+        (
+            ["report", "TRAIN=nopara+x", "TUNE_FLAGS_x=--a $5"],
+            "TUNE_FLAGS_x has a single $: write $$ for a dollar sign",
+        ),
         (["pairs", "PAIRS_FLAGS=--a $5"], "PAIRS_FLAGS has a single $: write $$ for a dollar sign"),
         (["pairs", "PAIRS_FLAGS=--a 'Novel "], "PAIRS_FLAGS = --a 'Novel : a quotation mark is not closed"),
     ],
