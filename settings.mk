@@ -163,11 +163,11 @@ lacking = $(strip $(foreach record,$(shell grep -ls '"bytes": [0-9]' $(1)/decade
 # Where precocity came from there, and the embeddings did not, the page shows precocity alone; of base and topics, too,
 # which are no tuned models.
 ELSEWHERE := $(or $(filter pull-precocity,$(MAKECMDGOALS)),$(wildcard $(OUTPUT)/precocity/$(TRAIN)/.pulled))
-# A second model of the same pairs is compared with the first, too, once that is there; joined vectors with both.
+# A second model is compared with the first, too, once that is there; joined vectors with both. The page is about TRAIN.
 there = $(and $(wildcard $(OUTPUT)/embeddings/$(1)/manifest.json),$(wildcard $(OUTPUT)/models/$(1)/training.json))
 APART := $(or $(filter-out $(TRAIN),$(TUNES)),$(if $(call there,$(filter-out $(TRAIN),$(SET))),$(SET)))
 ALONE := $(filter base topics,$(TRAIN))$(if $(ELSEWHERE),$(if $(wildcard $(OUTPUT)/embeddings/$(TRAIN)/manifest.json),,yes))
-COMPARED := $(if $(ALONE),,base $(APART) $(TRAIN))
+COMPARED := $(if $(ALONE),,base $(TRAIN) $(APART))
 
 settings: ## Show the settings in force, and what they mean.
 	@printf '%-32s # %s\n' 'CONFIG = $(CONFIG)' 'your settings file' 'VENV = $(VENV)' 'folder of the environment' \
