@@ -178,7 +178,7 @@ $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EX
 	  $(foreach run,$(RUNS),$(firstword $(subst -seed, ,$(run)))=$(EXPERIMENT)/$(run)/embeddings) \
 	  $(RUNS:%=--training $(EXPERIMENT)/%/training.json))
 
-# ---- joined vectors; a topic model; a map; the heavy steps on a cluster; measurements -----------------------------------------------
+# ---- joined vectors; a topic model; a map; the heavy steps on a cluster; measurements -------------------------------
 include $(filter-out settings.mk Makefile,$(PARTS))
 
 # ---- checks ---------------------------------------------------------------------------------------------------------

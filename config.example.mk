@@ -50,7 +50,7 @@
 #APPLY_FLAGS = --dtype float16
 # The model as training left it, without the centering and whitening that are otherwise added to it (docs/tuning.md):
 #TUNE_FLAGS = --centre 0 --whiten 0
-# Flags of a model beside the first, TRAIN = para10+long (docs/tuning.md).
+# Further flags, for a second model beside the first: TRAIN = para10+long (docs/tuning.md).
 #TUNE_FLAGS_long = --epochs 9
 # The second model's share of joined vectors.
 #JOIN_FLAGS = --share 0.5

@@ -25,7 +25,7 @@ from script import InputError
 
 EXAMPLE = "python join_embeddings.py embeddings/para10 embeddings/para10+timeline -o embeddings/para10+joined"
 # What a decade's record says of its passages, whatever the model.
-OF_PASSAGES = ("decade", "file", "documents", "passages", "without_passages", "texts_sha256", "definition", "format")
+OF_PASSAGES = "decade file documents passages without_passages texts_sha256 definition format oddities".split()
 
 
 def joined(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
@@ -40,13 +40,13 @@ def joined(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
 
 def write_joined(folder: Path, folders: list[str], share: float) -> list[dict]:
     """Write every decade's file and record; return the records."""
-    records, written = corpus.read_manifest(folders[0])["decades"], []
+    records = corpus.read_manifest(folders[0])["decades"]
     first, second = map(corpus.find_decades, folders)
     other_passages = InputError(f"{' and '.join(folders)} don't hold the same passages; embed the same corpus again.")
     if first.keys() != second.keys():
         raise other_passages
     for record in records:
-        kept = {key: record[key] for key in (*OF_PASSAGES, "oddities") if key in record} | {"share": share}
+        kept = {key: record[key] for key in OF_PASSAGES if key in record} | {"share": share}
         write = None
         if record["passages"]:
             (paper_ids, numbers, one), (*rows, other) = first[record["decade"]].read(), second[record["decade"]].read()
@@ -56,8 +56,8 @@ def write_joined(folder: Path, folders: list[str], share: float) -> list[dict]:
             write = partial(corpus.write_embeddings, paper_ids=paper_ids, chunk_numbers=numbers, vectors=vectors)
             kept |= {"dimensions": vectors.shape[1], "dtype": "float32"}
         corpus.write_decade(folder, kept, write)
-        written.append(corpus.read_records(folder)[record["decade"]])
-    return written
+    written = corpus.read_records(folder)
+    return [written[record["decade"]] for record in records]
 
 
 def check_folder(folder: Path, folders: list[str]) -> None:

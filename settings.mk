@@ -61,7 +61,7 @@ define newline
 
 endef
 # TRAIN = para10+timeline: the pairs of para10, tuned with TUNE_FLAGS_timeline as well; a second model beside the first.
-# TRAIN = para10+joined: the vectors of both in one, so that two models are tuned and embed.
+# TRAIN = para10+joined: the vectors of both in one. Two models are tuned, and both embed.
 set_of = $(firstword $(subst +, ,$(1)))
 variant_of = $(word 2,$(subst +, ,$(1)))
 SET = $(call set_of,$(TRAIN))
@@ -108,7 +108,7 @@ $(foreach name,PRECOCITY EXPERIMENT_EMBEDS,$(if $(and $(filter 1,$(words $($(nam
   $($(name)))),,$(error $(name) is '$($(name))'; it is one of: $(WORDS_$(name)))))
 # base, topics, nopara, or para and digits; nopara and para10 also with the name of flags of their own
 $(if $(shell grep -xE 'base|topics|(nopara|para[0-9]+)(\+[A-Za-z0-9._-]+)?' <<< '$(TRAIN)'),,\
-  $(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara, or one of them and flags of its own: para10+timeline))
+  $(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara, or one of them with flags of its own, like para10+timeline))
 
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)

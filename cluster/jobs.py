@@ -77,17 +77,25 @@ def requested(stage: str, model: str, queue: Queue, flags: list[str], corpus: Co
     """Return the job of a stage, with what the user set; the job file has the rest."""
     if stage == "train" and model == "base":
         raise InputError("TRAIN=base is the model as it came: there is nothing to train; make apply TRAIN=base embeds.")
-    file, own = FILES[stage].format(model), []
-    if stage == "train" and set_of(model) != model and not Path(file).exists():  # the set's job file, another folder
-        file, own = FILES[stage].format(set_of(model)), ["-o", f"output/models/{model}"]
-    if not Path(file).exists():
-        raise InputError(f"there is no {file}; copy slurm/train_para20.slurm to that name and edit it.")
-    named = [f"--job-name=train_{model}"] if own else []
+    file, named, folder = job_file(stage, model)
     array = [f"--array={array_of_decades(corpus, file)}"] if stage == "precocity" else []
     if stage == "apply" and queue.shards > 1:
         array = [f"--array=1-{queue.shards}", "--output=logs/%x-%A_%a.out"]
     words = (*named, *queue.words(), *array, *shlex.split(queue.sbatch))
-    return Request(stage, model, words, file, (*own, *flags))
+    return Request(stage, model, words, file, (*folder, *flags))
+
+
+def job_file(stage: str, model: str) -> tuple[str, list[str], list[str]]:
+    """Return a stage's job file, and the words of sbatch and of the script that go before the user's.
+
+    A second model of the same pairs that has no job file takes the first's, with a name and a folder of its own.
+    """
+    file, first = FILES[stage].format(model), FILES[stage].format(set_of(model))
+    if Path(file).exists():
+        return file, [], []
+    if not Path(first).exists():
+        raise InputError(f"there is no {first}; copy slurm/train_para20.slurm to that name and edit it.")
+    return first, [f"--job-name={stage}_{model}"], ["-o", f"output/models/{model}"]
 
 
 def array_of_decades(corpus: Corpus, file: str) -> str:

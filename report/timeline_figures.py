@@ -67,7 +67,7 @@ def draw_loss(trainings: dict[str, list[dict]], color: dict[str, str], folder: P
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     rows = []
     for name, (training, *_) in trainings.items():
-        if training.get("joined"):
+        if training["joined"]:
             continue  # not trained itself
         steps = [point["step"] for point in training["loss_curve"]]
         loss = np.array([point["loss"] for point in training["loss_curve"]], dtype=float)

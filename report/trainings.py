@@ -41,16 +41,17 @@ def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str
     trainings = defaultdict(list)
     for (name, folder), path in zip(folders, paths):
         record = read_training(path)
-        check_model(path, record, folder)
+        manifest = corpus.read_manifest(folder)
+        check_model(path, record, folder, manifest)
         kept = corpus.read_if_there(Path(path).with_name(corpus.KEPT)).get("differs", [])
-        more = {"adjusted": adjustment(record["recipe"], folder), "joined": corpus.read_manifest(folder).get("joined")}
-        trainings[name].append(record | more | {"differs": kept})
+        adjusted = adjustment(record["recipe"], manifest)
+        trainings[name].append(record | {"adjusted": adjusted, "joined": manifest.get("joined"), "differs": kept})
     return dict(trainings)
 
 
-def check_model(path: str, record: dict, folder: str) -> None:
+def check_model(path: str, record: dict, folder: str, manifest: dict) -> None:
     """Refuse the training record of another model than the folder was embedded with; older ones don't tell."""
-    trained, manifest = record.get("model_sha256"), corpus.read_manifest(folder)
+    trained = record.get("model_sha256")
     of_hub = name_digest(manifest.get("model", ""))  # a name says nothing of the weights
     embedded = {decade.get("model_sha256") for decade in manifest["decades"]} - {None, of_hub}
     joined = manifest.get("joined", {}).get("model_sha256", [])
@@ -61,13 +62,12 @@ def check_model(path: str, record: dict, folder: str) -> None:
         )
 
 
-def adjustment(recipe: dict, folder: str) -> dict[str, float]:
+def adjustment(recipe: dict, manifest: dict) -> dict[str, float]:
     """Return how far vectors were centered and whitened: as the recipe says, else as the embeddings' manifest does.
 
     Models adjust their vectors themselves since it is a choice of tuning; before, Apply_Tuned_Model.py did.
     """
-    arguments = corpus.read_manifest(folder)["arguments"]
-    return {key: recipe.get(key, arguments.get(key, 0)) for key in ("centre", "whiten")}
+    return {key: recipe.get(key, manifest["arguments"].get(key, 0)) for key in ("centre", "whiten")}
 
 
 def held_out_documents(trainings: dict[str, list[dict]], passages: Passages) -> tuple[list[int], set[str]]:
