@@ -83,7 +83,7 @@ def clean(reply: str, source: str = "") -> str:
     """Return a reply as one line, without thoughts, a chat template's tokens or quotation marks around the whole."""
     text = " ".join(" ".join(texts_in(reply, source)).split())
     if len(text) > 2 and text[0] + text[-1] in ('""', "“”") and not set(text[1:-1]) & set('"“”'):
-        text = text[1:-1]
+        text = text[1:-1].strip()
     return text
 
 
@@ -98,7 +98,7 @@ def verdict_on(reply: str, finish_reason: str | None, source: str, prompt: Promp
     if CUT_OFF.search(str(finish_reason or "")):
         return f"finish reason {finish_reason}"
     if not text or text == TO_GENERATE:
-        return "empty" if text or not reply.strip("\0 \n") else "thoughts instead of a paraphrase"
+        return "empty" if text or not reply.strip('\0\t\r\n "“”') else "thoughts instead of a paraphrase"
     if tokens in WINDOWS:
         return f"ends with the server's window of {tokens} tokens"
     return (

@@ -31,6 +31,7 @@ def verdict(text, source=SOURCE, prompt=PROMPT, finish_reason="stop", tokens=0):
         (GOOD, "accepted"),
         ("", "empty"),
         (" \n", "empty"),
+        ('" "', "empty"),
         ("generate", "empty"),
         ("<think>hm", "thoughts instead of a paraphrase"),
         ("Sure! Trade grew. It grew.", "talks to the user"),
@@ -140,6 +141,8 @@ def test_a_step_that_changes_a_name_may_repeat_the_rest():
         ("hm, hm</think>Trade grew.", "Trade grew."),
         ("Trade\ud83d grew.\0", "Trade? grew."),
         ('"Trade grew."', "Trade grew."),
+        ('" Trade grew. "', "Trade grew."),
+        ('"\r"', ""),
         ('"Trade" and "war"', '"Trade" and "war"'),
     ],
 )
