@@ -123,7 +123,8 @@ def check_version(model: str) -> None:
     if (Path(model) / OLD_ADJUSTMENT).exists():
         raise InputError(
             f"{model} was tuned by an earlier version, which left the adjustment to others; run TuneEmbeddings.py "
-            "again with the same flags: it puts the adjustment into the model and trains nothing."
+            "again with the same flags and --attention-dropout, which was the default: it puts the adjustment into "
+            "the model and trains nothing."
         )
 
 

@@ -38,6 +38,7 @@ VARIANTS = {
     "centered-half-whitened": "--centre 1 --whiten 0.5",
     "allow": "--same-document allow",
     "one-way": "--no-symmetric",
+    "256-tokens-dropout": "--max-seq-length 256 --attention-dropout",
     "recombine-1": "--recombine 1",
     "recombine-1-not-adjusted": "--recombine 1 --centre 0 --whiten 0",
     "recombine-1-half-whitened": "--recombine 1 --whiten 0.5",

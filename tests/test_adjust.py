@@ -115,7 +115,7 @@ def test_another_adjustment_of_a_finished_model_trains_nothing(tuned, tmp_path, 
 
 
 def test_a_model_of_an_earlier_version_is_adjusted_without_training(tuned, word_corpus, tmp_path, monkeypatch, capsys):
-    """It has a file beside its weights, a recipe without --centre, and levers that are gone."""
+    """It has a file beside its weights and levers that are gone, no --centre, and had attention dropout."""
     model = tmp_path / "model"
     shutil.copytree(tuned[0], model)
     plain = adjust.load_unadjusted(model / "final", load)
@@ -123,19 +123,25 @@ def test_a_model_of_an_earlier_version_is_adjusted_without_training(tuned, word_
     plain.save_pretrained(str(model / "final"), create_model_card=False)
     (model / "final" / encoder.OLD_ADJUSTMENT).write_bytes(b"mean, directions, deviations")
     recipe = json.loads((model / "recipe.json").read_text()) | {"batches": "any", "keep": "last", "matryoshka": None}
-    del recipe["centre"], recipe["whiten"]
+    del recipe["centre"], recipe["whiten"], recipe["attention_dropout"]
     (model / "recipe.json").write_text(json.dumps(recipe))
     embed = ["-m", str(model / "final"), "-o", str(tmp_path / "e"), "--device", "cpu", *word_corpus.flags]
     for look_only in ([], ["--check"]):  # before a job waits in the queue
         assert apply.main([*embed, *look_only]) == 2
         assert "run TuneEmbeddings.py again with the same flags" in " ".join(capsys.readouterr().err.split())
     monkeypatch.setattr(tune.training, "train", None)  # training would fail
-    assert tune.main([*tuned[1], "-o", str(model)]) == 0 and apply.main(embed) == 0
+    assert (
+        tune.main([*tuned[1], "-o", str(model)]) == 2 and "(attention_dropout True → False)" in capsys.readouterr().err
+    )
+    assert tune.main([*tuned[1], "-o", str(model), "--attention-dropout"]) == 0 and apply.main(embed) == 0
     np.testing.assert_allclose(
         load(model / "final").encode(["w1 w2"]), load(tuned[0] / "final").encode(["w1 w2"]), atol=1e-5
     )
     (model / "recipe.json").write_text(json.dumps(recipe | {"keep": "best"}))
-    assert tune.main([*tuned[1], "-o", str(model)]) == 2 and "keep best → None" in capsys.readouterr().err
+    assert (
+        tune.main([*tuned[1], "-o", str(model), "--attention-dropout"]) == 2
+        and "keep best → None" in capsys.readouterr().err
+    )
 
 
 def test_a_base_model_that_does_not_normalise_is_normalised_before_and_after(tiny_encoder):

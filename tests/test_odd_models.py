@@ -13,6 +13,7 @@ import encoder
 import script
 import TuneEmbeddings as tune
 from script import InputError
+from tuning import trainer
 
 WORDS = ["[PAD]", "[UNK]", "</s>", *(f"w{i}" for i in range(400))]
 
@@ -106,7 +107,7 @@ def embed(words, model, output, *flags):
 def test_models_of_other_kinds_are_tuned_and_embed(words, tmp_path, make):
     make(tmp_path / "m")
     assert train(words, tmp_path / "m", tmp_path / "t", "--check") == 0 and not (tmp_path / "t").exists()
-    assert train(words, tmp_path / "m", tmp_path / "t") == 0
+    assert train(words, tmp_path / "m", tmp_path / "t", "--precision", "bf16") == 0
     assert script.read_json(tmp_path / "t/training.json")["counts"]["truncated_passages"] == 0
     assert embed(words, tmp_path / "t/final", tmp_path / "e") == 0
     assert sum(len(paper_ids) for paper_ids, _, _ in corpus.each_decade(tmp_path / "e")) == 24
@@ -140,6 +141,15 @@ def test_a_name_that_is_empty_is_refused_before_the_folder_one_stands_in_is_read
     monkeypatch.setattr(encoder, "file_digest", lambda path: pytest.fail(f"{path} was read"))
     assert embed(words, "", tmp_path / "e") == 2
     assert "Apply_Tuned_Model.py: -m  can't be loaded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "kind", "Bert Roberta XLMRoberta DistilBert MPNet Albert DebertaV2 ModernBert NomicBert Bart GPT2 Qwen3".split()
+)
+def test_a_configuration_has_its_attention_dropout_under_one_of_the_names_that_training_sets(kind):
+    import transformers
+
+    assert sum(hasattr(getattr(transformers, f"{kind}Config")(), name) for name in trainer.ATTENTION_DROPOUT) == 1
 
 
 @pytest.mark.parametrize(("kind", "offset"), [("Roberta", 2), ("GPT2", 0), ("OPT", 0), ("BertGeneration", 0)])

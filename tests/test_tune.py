@@ -431,7 +431,7 @@ def test_the_published_recipe_is_one_switch_and_flags_go_before_it():
     args = tune.parse_args(["-d", "pairs.tsv", "-o", "model", "--recipe", "replication"])
     assert (args.base_model, args.batch_size, args.epochs) == ("sentence-transformers/all-distilroberta-v1", 80, 9)
     assert (args.learning_rate, args.same_document, args.symmetric) == (5e-5, "allow", False)
-    assert (args.centre, args.whiten) == (0, 0)
+    assert (args.centre, args.whiten, args.attention_dropout) == (0, 0, True)
     run, machine = trainer.Run(Path("model"), None, 0.0), trainer.Machine("cpu", "fp32")
     assert trainer.training_arguments(recipe.recipe_of(args), run, machine, None, 100).warmup_steps == 0.1
     args = tune.parse_args(["-d", "p", "-o", "m", "--recipe", "replication", "--epochs", "2", "--symmetric"])

@@ -13,7 +13,7 @@ import corpus
 import script
 import TuneEmbeddings as tune
 from encoder import load_model, set_prompt
-from tuning import batches, loss, split, tokens
+from tuning import batches, loss, split, tokens, trainer
 from tuning.folder import newest_whole_checkpoint
 from tuning.recipe import recipe_of
 
@@ -100,6 +100,43 @@ def test_the_cached_loss_is_the_same_loss_with_the_same_gradient(tiny_encoder):
     assert plain[0] == pytest.approx(cached[0], rel=1e-5) and plain[1].keys() == cached[1].keys()
     for name, value in plain[1].items():
         torch.testing.assert_close(value, cached[1][name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("flag, rate", [([], 0.0), (["--attention-dropout"], 0.1)])
+def test_attention_has_no_dropout_unless_it_is_asked_for(tiny_encoder, pairs, tmp_path, flag, rate):  # noqa: F811
+    args = tune.parse_args([*command(pairs, tiny_encoder, tmp_path), *flag])
+    model = trainer.load_base_model(recipe_of(args), SimpleNamespace(device="cpu"), trust=False)
+    layer = model[0].model.encoder.layer[0]
+    assert (layer.attention.self.dropout.p, layer.output.dropout.p) == (rate, 0.1)
+
+
+@pytest.mark.parametrize(
+    "device, precision, tokens, used",
+    [
+        ("cpu", "bf16", 160, "eager"),
+        ("cpu", "bf16", 161, "sdpa"),
+        ("cpu", "fp32", 64, "sdpa"),
+        ("cuda", "bf16", 64, "sdpa"),
+    ],
+)
+def test_short_passages_have_plain_attention_in_training_where_it_is_faster(
+    tiny_encoder, device, precision, tokens, used
+):
+    model = load_model("-m", str(tiny_encoder), "cpu")
+    model.max_seq_length = tokens
+    transformer = model[0].model
+    text = model.preprocess(["w1 w2 w3", "w4 w5"])
+
+    def gradient():
+        model.zero_grad()
+        model.eval()(text)["sentence_embedding"][:, 0].sum().backward()
+        return transformer.embeddings.word_embeddings.weight.grad.clone()
+
+    before = gradient()
+    with trainer.attention_for_training(model, SimpleNamespace(device=device, precision=precision)):
+        assert transformer.config._attn_implementation == used
+        torch.testing.assert_close(gradient(), before)
+    assert transformer.config._attn_implementation == "sdpa"
 
 
 # ---- the batches
@@ -214,10 +251,12 @@ def test_a_documents_texts_are_recombined_and_no_pair_is_there_twice():
 @pytest.mark.slow
 def test_every_lever_at_once_trains_and_is_recorded(pairs, tiny_encoder, tmp_path):  # noqa: F811
     folder = tmp_path / "model"
-    levers = "--same-document allow --no-symmetric --mini-batch-size 4 --scale 30 --centre 1 --whiten 0.5"
+    levers = "--same-document allow --no-symmetric --attention-dropout --mini-batch-size 4 --scale 30"
+    levers += " --centre 1 --whiten 0.5"
     assert tune.main([*command(pairs, tiny_encoder, folder), *levers.split(), "--prompt", "w1 "]) == 0
     made_with = json.loads((folder / "training.json").read_text())["recipe"]
     assert (made_with["same_document"], made_with["symmetric"], made_with["mini_batch_size"]) == ("allow", False, 4)
+    assert made_with["attention_dropout"] is True
     assert (made_with["scale"], made_with["centre"], made_with["whiten"], made_with["prompt"]) == (30, 1, 0.5, "w1 ")
 
     from sentence_transformers import SentenceTransformer

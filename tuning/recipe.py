@@ -18,6 +18,7 @@ RECIPES = {
         "recombine": 0,
         "same_document": "mask",
         "symmetric": True,
+        "attention_dropout": False,
         "centre": 0.5,
         "whiten": 0.25,
     },
@@ -30,6 +31,7 @@ RECIPES = {
         "recombine": 0,
         "same_document": "allow",
         "symmetric": False,
+        "attention_dropout": True,
         "centre": 0.0,
         "whiten": 0.0,
     },
@@ -37,6 +39,7 @@ RECIPES = {
 ADJUSTMENT = ("centre", "whiten")  # what is done to the trained model, and can be done anew without training
 # What recipes of earlier versions also held, and what it was unless a flag said otherwise.
 FORMERLY = {"batches": "any", "keep": "last", "matryoshka": None}
+LACKED = {"attention_dropout": True}  # what recipes of earlier versions don't say, and what was true of them
 # What it means where a digest differs; recipes of earlier versions don't have them all.
 DIGESTS = {
     "pairs_sha256": "other pairs",
@@ -63,6 +66,7 @@ class Recipe:
     recombine: int
     same_document: str
     symmetric: bool
+    attention_dropout: bool
     centre: float
     whiten: float
     mini_batch_size: int | None
@@ -79,13 +83,13 @@ class Recipe:
 
     def differences(self, before: dict) -> list[str]:
         """Return the names of what is other than in an earlier recipe, as read from its file."""
-        ours = dataclasses.asdict(self)
+        ours, before = dataclasses.asdict(self), LACKED | before
         told = [name for name in {**ours, **before} if before.get(name) is not None or name not in DIGESTS]
         return [name for name in told if before.get(name) != ours.get(name, FORMERLY.get(name))]
 
     def change(self, name: str, before: dict) -> str:
         """Return what is other than in an earlier recipe under this name, in words."""
-        return DIGESTS.get(name) or f"{name} {before.get(name)} → {getattr(self, name, None)}"
+        return DIGESTS.get(name) or f"{name} {(LACKED | before).get(name)} → {getattr(self, name, None)}"
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:

@@ -36,7 +36,9 @@ from .stopping import StopSignals
 
 WARMUP = 0.1  # share of the steps in which the learning rate rises
 LOSS_POINTS = 100  # points of the loss curve, about
+SHORT = 160  # tokens up to which plain attention trains faster on a CPU in bfloat16
 TRIED = 4  # pairs in the batch that shows whether a model can be trained
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")  # as configurations call it
 CHECKPOINTS_KEPT = 2  # the newest may be torn by a kill; the one before it is complete
 
 
@@ -88,7 +90,10 @@ def check_batch(batch_size: int, pairs: int, processes: int) -> None:
 def load_base_model(recipe: Recipe, machine: Machine, trust: bool):
     """Return the base model, ready to be trained; with `trust` the code that it brings may run."""
     # In float32: some models are stored in half precision, in which they would train badly.
-    model = load_model("--base-model", recipe.base_model, machine.device, trust, model_kwargs={"dtype": "float32"})
+    options = {"model_kwargs": {"dtype": "float32"}}
+    if not recipe.attention_dropout:
+        options["config_kwargs"] = dict.fromkeys(ATTENTION_DROPOUT, 0.0)  # a configuration heeds the name that it has
+    model = load_model("--base-model", recipe.base_model, machine.device, trust, **options)
     check_length(model, recipe.max_seq_length)
     set_prompt(model, recipe.prompt)
     return model
@@ -123,6 +128,25 @@ def cut_at(model, tokens: int | None):
     yield
     if tokens:
         model.max_seq_length = max(own, tokens)
+
+
+@contextlib.contextmanager
+def attention_for_training(model, machine: Machine):
+    """Have short passages trained with plain attention on a CPU in bfloat16; after, the model's own does the work.
+
+    PyTorch's fused attention computes gradients slowly there: a step with plain attention takes 0.6 times as long with
+    128 tokens, 1.0 times with 192, 1.5 times with 256 (benchmarks/RESULTS.md). Both compute the same.
+    """
+    from transformers import PreTrainedModel
+
+    encoder = next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
+    own = encoder and encoder.config._attn_implementation
+    plain = own == "sdpa" and (machine.device, machine.precision) == ("cpu", "bf16") and most_tokens(model) <= SHORT
+    if plain:
+        encoder.set_attn_implementation("eager")
+    yield
+    if plain:
+        encoder.set_attn_implementation(own)
 
 
 @dataclass
