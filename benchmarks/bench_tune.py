@@ -1,8 +1,8 @@
 """Time the steps of tuning with attention dropout and without, each with PyTorch's fused and with plain attention.
 
-All ways train the same model on the same pairs of synthetic passages with the project's own trainer, in one process;
-of each the median step counts, the first left out. Without --model, the encoder has the shape of all-distilroberta-v1
-and random weights.
+All ways train the same model on the same pairs with the project's own trainer, in one process; of each the median step
+counts, the first left out. Without -d, the passages are synthetic, and all longer than the model reads: there is no
+padding. Without --model, the encoder has the shape of all-distilroberta-v1 and random weights.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import synthetic  # noqa: E402
 import TuneEmbeddings as tune  # noqa: E402
 from tuning import trainer as training  # noqa: E402
 from tuning.recipe import recipe_of  # noqa: E402
+from tuning.split import read_training_pairs  # noqa: E402
 
 WAYS = {
     "dropout, fused": (True, False),
@@ -33,7 +34,7 @@ WAYS = {
 }
 
 
-def pairs(count: int) -> list[dict]:
+def synthetic_pairs(count: int) -> list[dict]:
     """Return pairs of passages, each of a document of its own; all are longer than a model reads."""
     words, dice, cumulative = synthetic.vocabulary(), np.random.default_rng(0), synthetic.zipfian()
     texts = [synthetic.document_texts(1900, words, cumulative, dice)[:6] for _ in range(count)]
@@ -79,13 +80,15 @@ def seconds_of_a_step(args, rows: list[dict], dropout: bool, plain: bool) -> flo
 def main(argv: list[str] | None = None) -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = arguments.add_argument
+    add("-d", "--datasource", metavar="TSV", help="pair table (default: synthetic pairs)")
     add("--model", help="folder of a sentence-transformers model (default: random weights)")
     add("--tokens", type=int, nargs="+", default=[64, 128, 256], help="lengths of passages (default 64 128 256)")
     add("--batch-size", type=int, default=32, help="pairs (default %(default)s)")
     add("--steps", type=int, default=5, help="of each way (default %(default)s)")
     add("--precision", default="auto", help="auto, bf16, fp32 (default %(default)s)")
     args = arguments.parse_args(argv)
-    lengths, rows = args.tokens, pairs(args.batch_size * args.steps)
+    lengths, wanted = args.tokens, args.batch_size * args.steps
+    rows = read_training_pairs(args.datasource, wanted) if args.datasource else synthetic_pairs(wanted)
     with tempfile.TemporaryDirectory() as temporary:
         args.model = args.model or str(synthetic.make_encoder(Path(temporary) / "model", hidden=768, layers=6))
         machine = f"{platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}"

@@ -135,7 +135,7 @@ def attention_for_training(model, machine: Machine):
     """Have short passages trained with plain attention on a CPU in bfloat16; after, the model's own does the work.
 
     PyTorch's fused attention computes gradients slowly there: a step with plain attention takes 0.6 times as long with
-    128 tokens, 1.0 times with 192, 1.5 times with 256 (benchmarks/RESULTS.md). Both compute the same.
+    128 tokens, as long with 192, 1.8 times as long with 256 (benchmarks/RESULTS.md). Both compute the same.
     """
     from transformers import PreTrainedModel
 
