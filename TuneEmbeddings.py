@@ -154,8 +154,8 @@ def parse_args(argv: list[str] | None = None):
     own = "passages of the anchor's own document: left out of its negatives, or not"
     add("--same-document", choices=("mask", "allow"), help=by_recipe(own, "same_document"))
     add("--symmetric", action=yes_or_no, help=by_recipe("also find each anchor by its positive", "symmetric"))
-    rate = "set attention weights to zero at random in training, as the base model's configuration says"
-    add("--attention-dropout", action=yes_or_no, help=by_recipe(rate, "attention_dropout"))
+    zeroed = "in training, set attention weights to zero at random, as often as the base model's configuration says"
+    add("--attention-dropout", action=yes_or_no, help=by_recipe(zeroed, "attention_dropout"))
     add("--scale", type=float, default=20.0, help="factor of the cosines in the loss (default %(default)s)")
     add("--max-seq-length", type=count, metavar="TOKENS", help="cut passages here in training (default the model's)")
     add("--prompt", metavar="TEXT", help="put before every passage, if the base model needs it ('search_document: ')")

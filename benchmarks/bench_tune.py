@@ -60,19 +60,20 @@ def step_clock():
     return StepClock()
 
 
-def seconds_of_a_step(args, rows: list[dict], dropout: bool, plain: bool) -> float:
+def seconds_of_a_step(args, rows: list[dict], tokens: int, dropout: bool, plain: bool) -> float:
     """Return the median time of a step, trained in one way."""
     training.SHORT = 10**6 if plain else 0
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pairs.tsv").touch()
         words = ["-d", f"{folder}/pairs.tsv", "-o", folder, "--base-model", args.model, "--epochs", "1"]
-        words += ["--batch-size", str(args.batch_size), "--attention-dropout" if dropout else "--no-attention-dropout"]
+        words += ["--batch-size", str(args.batch_size), "--max-seq-length", str(tokens)]
+        words += ["--attention-dropout" if dropout else "--no-attention-dropout"]
         recipe, machine = recipe_of(tune.parse_args(words)), training.Machine("cpu", args.precision)
         model = training.load_base_model(recipe, machine, trust=False)
         trainer = training.build_trainer(model, rows, recipe, training.Run(Path(folder), None, 0.0), machine)
         trainer.args.save_strategy, clock = "no", step_clock()
         trainer.add_callback(clock)
-        with training.cut_at(model, args.tokens), training.attention_for_training(model, machine):
+        with training.cut_at(model, tokens), training.attention_for_training(model, machine):
             trainer.train()
     return statistics.median(clock.seconds[1:])
 
@@ -87,17 +88,17 @@ def main(argv: list[str] | None = None) -> None:
     add("--steps", type=int, default=5, help="of each way (default %(default)s)")
     add("--precision", default="auto", help="auto, bf16, fp32 (default %(default)s)")
     args = arguments.parse_args(argv)
-    lengths, wanted = args.tokens, args.batch_size * args.steps
+    wanted = args.batch_size * args.steps
     rows = read_training_pairs(args.datasource, wanted) if args.datasource else synthetic_pairs(wanted)
     with tempfile.TemporaryDirectory() as temporary:
         args.model = args.model or str(synthetic.make_encoder(Path(temporary) / "model", hidden=768, layers=6))
         machine = f"{platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}"
         print(f"{machine}, load {os.getloadavg()[0]:.1f}; seconds a step of {args.batch_size} pairs, times the first\n")
         print(f"| tokens | {' | '.join(WAYS)} |\n|{'---|' * (len(WAYS) + 1)}")
-        for args.tokens in lengths:
-            seconds = [seconds_of_a_step(args, rows, *way) for way in WAYS.values()]
+        for tokens in args.tokens:
+            seconds = [seconds_of_a_step(args, rows, tokens, *way) for way in WAYS.values()]
             cells = [f"{one:.2f} (**{one / seconds[0]:.2f}**)" for one in seconds]
-            print(f"| {args.tokens} | {' | '.join(cells)} |", flush=True)
+            print(f"| {tokens} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import script
 from encoder import OLD_ADJUSTMENT
 from script import InputError, log
 
-from .recipe import ADJUSTMENT, Recipe
+from .recipe import ADJUSTMENT, LACKED, Recipe
 
 RECIPE = "recipe.json"  # what the checkpoints beside it were made with
 WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
@@ -57,7 +57,7 @@ def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool, keep: 
 
 def changed_settings(folder: Path, recipe: Recipe) -> dict[str, str]:
     """Return which settings the folder's recipe has otherwise, by name, in words: "epochs 9 → 3"."""
-    before = script.read_json(folder / RECIPE)
+    before = LACKED | script.read_json(folder / RECIPE)
     if (folder / FINAL).is_dir():
         before |= adjusted_by(folder)
     return {name: recipe.change(name, before) for name in recipe.differences(before)}

@@ -83,13 +83,13 @@ class Recipe:
 
     def differences(self, before: dict) -> list[str]:
         """Return the names of what is other than in an earlier recipe, as read from its file."""
-        ours, before = dataclasses.asdict(self), LACKED | before
+        ours = dataclasses.asdict(self)
         told = [name for name in {**ours, **before} if before.get(name) is not None or name not in DIGESTS]
         return [name for name in told if before.get(name) != ours.get(name, FORMERLY.get(name))]
 
     def change(self, name: str, before: dict) -> str:
         """Return what is other than in an earlier recipe under this name, in words."""
-        return DIGESTS.get(name) or f"{name} {(LACKED | before).get(name)} → {getattr(self, name, None)}"
+        return DIGESTS.get(name) or f"{name} {before.get(name)} → {getattr(self, name, None)}"
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
