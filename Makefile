@@ -153,7 +153,7 @@ $(OUTPUT)/report/$(TRAIN)/report.html: $(call stamps,$(COMPARED:%=embeddings/%/m
 # ---- the experiment: what does paraphrase change, or a flag of tuning? ----------------------------------------------
 # EXPERIMENT_SETS = nopara nopara+long compares nopara with the same pairs tuned with TUNE_FLAGS_long, too.
 EXPERIMENT := $(OUTPUT)/experiment
-RUNS := $(foreach set,$(EXPERIMENT_SETS),$(EXPERIMENT_SEEDS:%=$(set)-seed%))
+RUNS := $(call runs,$(EXPERIMENT_TUNES))
 # All embed the documents that the first run held out: enough to compare models by.
 HELD_OUT := $(EXPERIMENT)/$(firstword $(RUNS))/training.json
 
@@ -161,13 +161,13 @@ experiment: $(EXPERIMENT)/report/report.html ## Tune without and with paraphrase
 	@echo "The report: $<"
 
 define experiment_run # model, seed
-$(call training,$(EXPERIMENT)/$(1)-seed$(2),$(1),$(2))
+$(call training,$(EXPERIMENT)/$(1)-seed$(2),$(1),$(2),$$(EXPERIMENT_FLAGS))
 
 $(EXPERIMENT)/$(1)-seed$(2)/embeddings/manifest.json: $(EXPERIMENT)/$(1)-seed$(2)/training.json $(HELD_OUT) \
     $(APPLYING) $(call stamps,held) | $(READY)
 	$$(call apply,$$(<D)/final $(EMBEDDED))
 endef
-$(foreach set,$(EXPERIMENT_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_run,$(set),$(seed)))))
+$(foreach set,$(EXPERIMENT_TUNES),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_run,$(set),$(seed)))))
 
 $(EXPERIMENT)/base/manifest.json: $(HELD_OUT) $(APPLYING) $(call stamps,held) | $(READY)
 	$(call apply,$(BASE_MODEL) $(EMBEDDED))
@@ -175,8 +175,8 @@ $(EXPERIMENT)/base/manifest.json: $(HELD_OUT) $(APPLYING) $(call stamps,held) | 
 $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EXPERIMENT)/%/embeddings/manifest.json) \
     $(REPORTING) $(call stamps,experiment) | $(READY)
 	$(call report,base=$(EXPERIMENT)/base \
-	  $(foreach run,$(RUNS),$(firstword $(subst -seed, ,$(run)))=$(EXPERIMENT)/$(run)/embeddings) \
-	  $(RUNS:%=--training $(EXPERIMENT)/%/training.json))
+	  $(foreach run,$(RUNS) $(JOINED_RUNS),$(firstword $(subst -seed, ,$(run)))=$(EXPERIMENT)/$(run)/embeddings) \
+	  $(patsubst %,--training $(EXPERIMENT)/%/training.json,$(subst +joined-,-,$(RUNS) $(JOINED_RUNS))))
 
 # ---- joined vectors; a topic model; a map; the heavy steps on a cluster; measurements -------------------------------
 include $(filter-out settings.mk Makefile,$(PARTS))

@@ -119,9 +119,11 @@
 #REPORT_FLAGS = --title "My journals, 1900–2017" --topics 50
 # The map shows at most 50,000 passages, drawn at random from more.
 #MAP_FLAGS = --passages 200000
-# What make experiment tunes, and with which seeds. nopara+long is nopara with TUNE_FLAGS_long as well.
+# What make experiment tunes, and with which seeds. nopara+long is nopara with TUNE_FLAGS_long as well. nopara+joined is
+# nopara, nopara+timeline, and their vectors in one.
 #EXPERIMENT_SETS = nopara para10 para20
 #EXPERIMENT_SEEDS = 0 1 2
+#EXPERIMENT_FLAGS = --split-seed 1
 #EXPERIMENT_EMBEDS = all
 
 # ---- environment ----

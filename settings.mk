@@ -39,6 +39,7 @@ MAP_FLAGS              | map                      |                       | flag
 REPORT_FLAGS           | report                   |                       | flags of evaluate_timeline.py
 EXPERIMENT_SETS        | experiment               | nopara para10 para20  | models that make experiment compares
 EXPERIMENT_SEEDS       | experiment               | 0 1 2                 | seeds that each of them is tuned with
+EXPERIMENT_FLAGS       | tune                     |                       | further flags of TuneEmbeddings.py there
 EXPERIMENT_EMBEDS      | held                     | held-out              | held-out, or all documents, as make report does
 PYTHON3                |                          | python3               | Python that makes the environment
 PYTHON                 |                          | $(VENV)/bin/python    | Python that runs the scripts
@@ -65,7 +66,8 @@ endef
 set_of = $(firstword $(subst +, ,$(1)))
 variant_of = $(word 2,$(subst +, ,$(1)))
 SET = $(call set_of,$(TRAIN))
-TUNES = $(if $(filter %+joined,$(TRAIN)),$(SET) $(SET)+timeline,$(TRAIN))
+tunes = $(if $(filter %+joined,$(1)),$(call set_of,$(1)) $(call set_of,$(1))+timeline,$(1))
+TUNES = $(call tunes,$(TRAIN))
 # 128 tokens where you set no length: twice the pairs take twice the time, and the timeline needs no more
 # (benchmarks/TUNING.md).
 TUNE_FLAGS_timeline ?= --recombine 1 $(if $(findstring --max-seq-length,$(TUNE_FLAGS)),,--max-seq-length 128)
@@ -84,8 +86,12 @@ MEANING_$(1) := $(4)
 endef
 $(foreach row,$(rows),$(eval $(call setting,$(call cell,1),$(call cell,2),$(call cell,3),$(call cell,4))))
 
-$(if $(filter %+joined,$(EXPERIMENT_SETS)),$(error EXPERIMENT_SETS names models to tune; joined vectors are for TRAIN))
-VARIANTS := $(sort $(foreach model,$(TUNES) $(EXPERIMENT_SETS),$(call variant_of,$(model))))
+# What an experiment tunes, each once: the models that you name, in their order, and those whose vectors are joined.
+JOINED_SETS := $(filter %+joined,$(EXPERIMENT_SETS))
+NAMED_SETS := $(filter-out $(JOINED_SETS),$(EXPERIMENT_SETS))
+EXPERIMENT_TUNES := $(NAMED_SETS) $(filter-out $(NAMED_SETS),$(foreach set,$(JOINED_SETS),$(call tunes,$(set))))
+runs = $(foreach set,$(1),$(EXPERIMENT_SEEDS:%=$(set)-seed%))
+VARIANTS := $(sort $(foreach model,$(TUNES) $(EXPERIMENT_TUNES),$(call variant_of,$(model))))
 
 # make reads $5 as a variable, which is empty. A # begins a comment; stamp.py finds the quotation mark left open by it.
 open := (

@@ -28,7 +28,23 @@ def read_splits(folder: str) -> list[dict]:
     paths = sorted(Path(folder).glob("split-*/report/evaluation.json"), key=lambda path: int(path.parts[-3][6:]))
     if not paths:
         raise InputError(f"{folder} has no split-N/report/evaluation.json; run benchmarks/tuning_grid.py --splits 0 1.")
-    return [script.read_json(path) for path in paths]
+    return [with_short_names(script.read_json(path)) for path in paths]
+
+
+def with_short_names(report: dict) -> dict:
+    """Return the report with nopara and nopara+timeline named tuned and timeline, if all models share their pairs."""
+    sets = {one["of"].partition("+")[0] for one in report["differences"]}
+    if len(sets) != 1:
+        return report
+    (pairs,) = sets
+
+    def short(name: str) -> str:
+        model, comma, how = name.partition(", ")
+        return ("tuned" if model == pairs else model.removeprefix(f"{pairs}+")) + comma + how
+
+    differences = [one | {"of": short(one["of"]), "less": short(one["less"])} for one in report["differences"]]
+    measured = {short(name): figures for name, figures in report["measured"].items()}
+    return report | {"measured": measured, "differences": differences}
 
 
 def cell(figures: list[dict], is_difference: bool) -> str:
@@ -101,9 +117,8 @@ def draw_panel(axes, key: str, reports: list[dict], colors: dict[str, str]) -> N
         if None not in values:
             axes.plot(values, [at] * len(values), ".", color=color, markersize=5, alpha=0.5)
             axes.plot(mean(values), at, "o", color=color, markersize=7)
-    labels = [f"tuned: {name.partition('+')[2]}" if "+" in name else name for name in colors]
-    show_rows(axes, labels)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+    show_rows(axes, colors)
+    axes.set_ylim(len(colors) - 0.5, -0.5)
 
 
 def parse_args(argv: list[str] | None = None):

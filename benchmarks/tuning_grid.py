@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import mean
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # script.py lies one folder up
@@ -28,6 +29,8 @@ EXAMPLE = (
     "-o grid --variants default recombine-1 --seeds 0 1 2"
 )
 
+# Flags of TuneEmbeddings.py for each variant. make has flags of its own for timeline, and joins its vectors with those
+# of the default in joined.
 VARIANTS = {
     "default": "",
     "not-adjusted": "--centre 0 --whiten 0",
@@ -39,6 +42,8 @@ VARIANTS = {
     "allow": "--same-document allow",
     "one-way": "--no-symmetric",
     "256-tokens-dropout": "--max-seq-length 256 --attention-dropout",
+    "timeline": "",
+    "joined": "",
     "recombine-1": "--recombine 1",
     "recombine-1-not-adjusted": "--recombine 1 --centre 0 --whiten 0",
     "recombine-1-half-whitened": "--recombine 1 --whiten 0.5",
@@ -91,15 +96,16 @@ def cell(value: float | None, interval: list[float] | None, sign: str, **_) -> s
     return f"{value:{sign}.3f}" + (f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else "")
 
 
-def run_experiment(folder: Path, settings: list[str], flags: dict[str, str], seeds: list[int]) -> None:
+def run_experiment(args, folder: Path, split: int | None, names: dict[str, str]) -> None:
     """Have make tune, embed and compare the variants; what it says goes to stderr.
 
     Args:
-        flags: a name among EXPERIMENT_SETS (the set, or set+variant) -> flags of TuneEmbeddings.py.
+        names: of EXPERIMENT_SETS -> the variant.
     """
-    words = ["make", *settings, f"EXPERIMENT={folder}", f"EXPERIMENT_SETS={' '.join(flags)}"]
-    words += [f"EXPERIMENT_SEEDS={' '.join(map(str, seeds))}"]
-    words += [f"TUNE_FLAGS_{name.split('+')[1]}={ours}" for name, ours in flags.items() if ours]
+    words = ["make", *args.settings, f"EXPERIMENT={folder}", f"EXPERIMENT_SETS={' '.join(names)}"]
+    words += [f"EXPERIMENT_SEEDS={' '.join(map(str, args.seeds))}"]
+    words += [f"TUNE_FLAGS_{variant}={VARIANTS[variant]}" for variant in names.values() if VARIANTS[variant]]
+    words += [] if split is None else [f"EXPERIMENT_FLAGS=--split-seed {split}"]
     log.info("%s experiment", shlex.join(words))
     if subprocess.run([*words, "experiment"], cwd=ROOT, stdout=sys.stderr).returncode:
         raise InputError("make experiment failed; see above, then run the same command again.")
@@ -108,7 +114,7 @@ def run_experiment(folder: Path, settings: list[str], flags: dict[str, str], see
 def minutes_of(folder: Path, name: str, seeds: list[int]) -> float:
     """Return the minutes that a variant's training took, the mean of its seeds."""
     records = [script.read_json(folder / f"{name}-seed{seed}" / corpus.TRAINING_RECORD) for seed in seeds]
-    return sum(record["seconds"] for record in records) / 60 / len(records)
+    return mean(record["seconds"] for record in records) / 60
 
 
 def parse_args(argv: list[str] | None = None):
@@ -124,19 +130,16 @@ def parse_args(argv: list[str] | None = None):
     return arguments.parse_args(argv)
 
 
-def flags_of(args, split: int | None) -> dict[str, str]:
-    """Return what run_experiment takes: a variant with flags has a name of its own, and with a split all have flags."""
-    flags = {variant: VARIANTS[variant] for variant in args.variants}
-    if split is not None:
-        flags = {variant: f"{ours} --split-seed {split}".strip() for variant, ours in flags.items()}
-    return {f"{args.set}+{variant}" if ours else args.set: ours for variant, ours in flags.items()}
+def names_of(args) -> dict[str, str]:
+    """Return what make calls the variants, the pairs' name first -> the variant."""
+    return {args.set if variant == "default" else f"{args.set}+{variant}": variant for variant in args.variants}
 
 
 def measure(args, folder: Path, split: int | None) -> None:
     """Run all variants with one choice of held-out documents, and print their tables."""
-    flags = flags_of(args, split)
-    run_experiment(folder, args.settings, flags, args.seeds)
-    minutes = {name: minutes_of(folder, name, args.seeds) for name in flags}
+    names = names_of(args)
+    run_experiment(args, folder, split, names)
+    minutes = {name: minutes_of(folder, name, args.seeds) for name, variant in names.items() if variant != "joined"}
     report = script.read_json(folder / "report/evaluation.json")
     chosen = "" if split is None else f", split {split}"
     print(f"Measured {time.strftime('%Y-%m-%d')}, seeds {args.seeds}{chosen}, {shlex.join(args.settings)}\n")

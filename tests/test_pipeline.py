@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-import tuning_grid
 from openai_server import shorten
 from test_layout import FILES, modules_imported_by
 
@@ -131,11 +130,11 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(make):
 
     _, measured, differences = benchmark("tuning_grid", *words, "--splits", "1").stdout.strip().split("\n\n")
     names = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in (measured, differences)]
-    variants, words_alone = ["nopara+default", "nopara+scale-40"], "latent semantic analysis"
+    variants, words_alone = ["nopara", "nopara+scale-40"], "latent semantic analysis"
     shown = [f"{name}{how}" for name in ("base", *variants) for how in ("", ", centered", ", normalized means")]
     yardsticks = ["base, centered", "base, normalized means", words_alone]
     gains = [f"{name} less {other}" for name in variants for other in yardsticks]
-    assert names == [[*shown, words_alone], [*gains, "nopara+scale-40 less nopara+default"]]
+    assert names == [[*shown, words_alone], [*gains, "nopara+scale-40 less nopara"]]
     recipes = [script.read_json(folder / f"{name}-seed0/training.json")["recipe"] for name in variants]
     assert [(recipe["scale"], recipe["split_seed"]) for recipe in recipes] == [(20, 1), (40, 1)]
     models = {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
@@ -144,16 +143,37 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(make):
     assert models == {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
     picture = make.output / "across.png"
     table = benchmark("across", f"tiny={make.output}/grid", "--picture", str(picture)).stdout.strip().split("\n\n")[1]
-    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [*names[0], *names[1]]
+    short = [re.sub(r"nopara(?!\+)", "tuned", name).replace("nopara+", "") for name in (*names[0], *names[1])]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == short and "scale-40 less tuned" in short
     assert picture.read_bytes().startswith(b"\x89PNG")
-    sets = ("EXPERIMENT_SETS=nopara+default nopara+scale-40", "EXPERIMENT_SEEDS=0", f"EXPERIMENT={folder}")
-    flags = ("TUNE_FLAGS_default=--split-seed 1", "TUNE_FLAGS_scale-40=--split-seed 1 --scale 10 --overwrite")
+    sets = ("EXPERIMENT_SETS=nopara nopara+scale-40", "EXPERIMENT_SEEDS=0", f"EXPERIMENT={folder}")
+    flags = ("EXPERIMENT_FLAGS=--split-seed 1", "TUNE_FLAGS_scale-40=--scale 10 --overwrite")
     assert ran(make("experiment", *sets, *flags).stdout) == ["TuneEmbeddings", "Apply_Tuned_Model", "evaluate_timeline"]
 
 
-def test_without_splits_a_variant_without_flags_is_the_set_itself():
-    args = tuning_grid.parse_args(["-o", "grid", "--variants", "default", "scale-40"])
-    assert tuning_grid.flags_of(args, None) == {"nopara": "", "nopara+scale-40": "--scale 40"}
+@pytest.mark.slow
+def test_the_grid_joins_the_vectors_of_each_seed(make):
+    words = [f"CONFIG={make.config}", "-o", f"{make.output}/grid", "--seeds", "0", "1", "--variants", "joined"]
+    result = subprocess.run(
+        [sys.executable, "benchmarks/tuning_grid.py", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    folder = make.output / "grid"
+    found = script.read_json(folder / "report/evaluation.json")["measured"]
+    assert [name for name in found if name.startswith("nopara") and "," not in name] == [
+        "nopara",
+        "nopara+timeline",
+        "nopara+joined",
+    ]
+    assert len(found["nopara+joined"]["timeline_rho"]["runs"]) == 2
+    for seed in (0, 1):
+        joined = script.read_json(folder / f"nopara+joined-seed{seed}/embeddings/manifest.json")
+        parts = [str(folder / f"{name}-seed{seed}/embeddings") for name in ("nopara", "nopara+timeline")]
+        assert joined["arguments"]["folders"] == parts
+    recipe = script.read_json(folder / "nopara+timeline-seed1/training.json")["recipe"]
+    assert (recipe["recombine"], recipe["seed"]) == (1, 1)
+    again = make("experiment", f"EXPERIMENT={folder}", "EXPERIMENT_SETS=nopara+joined", "EXPERIMENT_SEEDS=0 1")
+    assert ran(again.stdout) == []
 
 
 @pytest.mark.slow
@@ -512,7 +532,6 @@ def test_the_number_in_a_models_name_is_its_percentage_of_paraphrase(make, name,
         (["pairs", "CONFIG=nowhere.mk"], "CONFIG=nowhere.mk does not exist"),
         (["pairs", "TRAIN=paraxx", "PARAPHRASE_SET=paraxx"], "TRAIN is 'paraxx'; it is para10, para20 … or nopara"),
         (["report", "TRAIN=para10+long"], "+long needs flags of its own: TUNE_FLAGS_long = … in"),
-        (["experiment", "EXPERIMENT_SETS=nopara+joined"], "names models to tune; joined vectors are for TRAIN"),
         (
             ["report", "TRAIN=base+timeline"],
             "TRAIN is 'base+timeline'; it is para10, para20 … or nopara, or one of them",
