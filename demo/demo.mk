@@ -42,7 +42,7 @@ PAIRS_PER_YEAR ?= 100
 PAIRS_FLAGS := --level-quantile 1
 PARAPHRASER := $(PYTHON) demo/serve_smollm2.py
 PARAPHRASE_FLAGS := --prompts demo/prompts.toml --prompt-set demo --model SmolLM2-135M-Instruct --concurrency 4 \
-  --max-tokens 200 --tries 2 --accept-rejects drop
+  --max-tokens 200 --tries 1 --accept-rejects drop
 TUNE_FLAGS := --epochs $(DEMO_EPOCHS) --batch-size 32 --learning-rate $(DEMO_RATE) --max-seq-length $(DEMO_LENGTH) \
   --eval-fraction 0.2
 TOPICS_FLAGS := --topics $(firstword $(DEMO_TOPICS))
