@@ -99,7 +99,7 @@ define training # folder, model, seed, further flags
 $(1)/training.json: $(call stamps,$(call table_of,$(2)) $(addprefix tune+,$(call variant_of,$(2)))) $(TUNING) | $(READY)
 	$$(call tune,$(call table_of,$(2)),$(3)) $$(TUNE_FLAGS_$(call variant_of,$(2))) $(4)
 endef
-$(foreach one,$(filter-out base topics %+joined,$(MODELS)),$(eval $(call training,$(OUTPUT)/models/$(one),$(one),$(SEED),--keep-finished)))
+$(foreach one,$(filter-out base topics lsa $(call joins,$(MODELS)),$(MODELS)),$(eval $(call training,$(OUTPUT)/models/$(one),$(one),$(SEED),--keep-finished)))
 
 # ---- 4. embeddings --------------------------------------------------------------------------------------------------
 apply-local: $(OUTPUT)/embeddings/$(TRAIN)/manifest.json ## Embed every passage with the tuned model on this machine.
@@ -141,7 +141,7 @@ report = $(PYTHON) evaluate_timeline.py $(1) -t $(METADATA) -r $(CHUNKS) $(CORPU
 # The report has precocity measured first, and shows it. Of 7,000 passages a year, two cores measure two years a minute.
 SECTION := $(if $(ELSEWHERE)$(filter precocity,$(MAKECMDGOALS))$(ALONE)$(filter yes,$(PRECOCITY)),precocity/$(TRAIN)/section.html)
 # It also tells in which settings a finished model was kept as it is; TuneEmbeddings.py notes them in kept.json.
-TUNED = $(patsubst %+joined,%,$(filter-out base,$(COMPARED)))
+TUNED = $(call trained,$(filter-out base,$(COMPARED)))
 $(OUTPUT)/settings/models/%/kept.json.txt: $(call stamps,models/%/training.json) FORCE | $(READY)
 	$(stamp) 'KEPT = $(OUTPUT)/models/$*/kept.json'
 
@@ -176,7 +176,7 @@ $(EXPERIMENT)/report/report.html: $(EXPERIMENT)/base/manifest.json $(RUNS:%=$(EX
     $(REPORTING) $(call stamps,experiment) | $(READY)
 	$(call report,base=$(EXPERIMENT)/base \
 	  $(foreach run,$(RUNS) $(JOINED_RUNS),$(firstword $(subst -seed, ,$(run)))=$(EXPERIMENT)/$(run)/embeddings) \
-	  $(patsubst %,--training $(EXPERIMENT)/%/training.json,$(subst +joined-,-,$(RUNS) $(JOINED_RUNS))))
+	  $(patsubst %,--training $(EXPERIMENT)/%/training.json,$(call trained,$(RUNS) $(JOINED_RUNS))))
 
 # ---- joined vectors; a topic model; a map; the heavy steps on a cluster; measurements -------------------------------
 include $(filter-out settings.mk Makefile,$(PARTS))

@@ -22,7 +22,8 @@
 # No year gives more pairs than this. Below it, the years are leveled (docs/pairs.md).
 #PAIRS_PER_YEAR = 400
 # Which model: para10 (10% of the pairs paraphrased), para20, para with any other percentage, or nopara.
-# para10+timeline is a second model of the same pairs, with --recombine 1, and para10+joined the vectors of both in one.
+# para10+lsa joins its vectors with counted words. para10+timeline is a second model of the same pairs, with
+# --recombine 1, and para10+joined has all three in one.
 #TRAIN = para10
 # If many years have only a pair or two, leveling cuts all years down to that; 1 turns it off.
 #PAIRS_FLAGS = --level-quantile 1
@@ -52,8 +53,8 @@
 #TUNE_FLAGS = --centre 0 --whiten 0
 # Further flags, for a second model beside the first: TRAIN = para10+long (docs/tuning.md).
 #TUNE_FLAGS_long = --epochs 9
-# The second model's share of joined vectors.
-#JOIN_FLAGS = --share 0.5
+# The shares of the second model and of counted words in joined vectors.
+#JOIN_FLAGS = --share 0.3 0.2
 
 # ---- precocity ----
 # Leave out documents by the same author (the metadata's column author) and passages that share six words in a row.
@@ -120,7 +121,7 @@
 # The map shows at most 50,000 passages, drawn at random from more.
 #MAP_FLAGS = --passages 200000
 # What make experiment tunes, and with which seeds. nopara+long is nopara with TUNE_FLAGS_long as well. nopara+joined is
-# nopara, nopara+timeline, and their vectors in one.
+# nopara, nopara+timeline, and joined vectors.
 #EXPERIMENT_SETS = nopara para10 para20
 #EXPERIMENT_SEEDS = 0 1 2
 #EXPERIMENT_FLAGS = --split-seed 1

@@ -103,11 +103,11 @@ def model_name(text: str) -> str:
 
 
 def check_single(action: str, model: str) -> None:
-    """Refuse what is about one model where two are asked for: their vectors are joined by make, not on the cluster."""
-    if model.endswith("+joined") and action not in ("connect", "setup", "sync", "status"):
-        one = model.removesuffix("+joined")
-        both = f"TRAIN={one} and then TRAIN={one}+timeline"
-        raise InputError(f"{model} is joined here, from two models' embeddings; run this with {both}.")
+    """Refuse what is about one model where several are joined: make does that, not the cluster."""
+    one, _, joins = model.partition("+")
+    if joins in ("lsa", "joined") and action not in ("connect", "setup", "sync", "status"):
+        each = f"TRAIN={one}" + (f" and then TRAIN={one}+timeline" if joins == "joined" else "")
+        raise InputError(f"{model} is joined here, from embeddings; run this with {each}.")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

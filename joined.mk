@@ -1,16 +1,29 @@
-# Two models' vectors in one: TRAIN=para10+joined joins those of para10 and para10+timeline. Part of the Makefile.
+# Several models' vectors in one, and counted words. Part of the Makefile. TRAIN = para10+lsa joins para10 and counted
+# words; para10+joined joins para10, para10+timeline, and counted words. What is held out, words aren't counted in either.
 
-$(OUTPUT)/embeddings/$(SET)+joined/manifest.json: join_embeddings.py $(call code,report encoder) \
-    $(call stamps,embeddings/$(SET)/manifest.json embeddings/$(SET)+timeline/manifest.json joined) | $(READY)
-	$(PYTHON) $< $(OUTPUT)/embeddings/$(SET) $(OUTPUT)/embeddings/$(SET)+timeline $(JOIN_FLAGS) -o $(@D)
+$(OUTPUT)/embeddings/lsa/manifest.json: fit_lsa.py $(call code,report tuning encoder) \
+    $(call stamps,corpus lsa $(TUNES:%=models/%/training.json)) | $(READY)
+	$(PYTHON) $< $(CORPUS) --seed $(SEED) $(TUNES:%=--training $(OUTPUT)/models/%/training.json) -o $(@D)
 
-# In make experiment, too, EXPERIMENT_SETS = nopara+joined joins the vectors of nopara and nopara+timeline, seed by seed.
+JOINING := join_embeddings.py $(call code,report encoder) $(call stamps,joined)
+joining = $(PYTHON) join_embeddings.py $(1) $(JOIN_FLAGS) -o $(@D)
+PARTS_JOINED := $(TUNES:%=embeddings/%) embeddings/lsa
+
+ifneq ($(call joins,$(TRAIN)),)
+$(OUTPUT)/embeddings/$(TRAIN)/manifest.json: $(JOINING) $(call stamps,$(PARTS_JOINED:%=%/manifest.json)) | $(READY)
+	$(call joining,$(PARTS_JOINED:%=$(OUTPUT)/%))
+endif
+
+# The same in make experiment, seed by seed: EXPERIMENT_SETS = nopara+lsa.
 JOINED_RUNS := $(call runs,$(JOINED_SETS))
 $(EXPERIMENT)/report/report.html: $(JOINED_RUNS:%=$(EXPERIMENT)/%/embeddings/manifest.json)
 
-define experiment_joined # set, seed
-$(EXPERIMENT)/$(1)+joined-seed$(2)/embeddings/manifest.json: join_embeddings.py $(call code,report encoder) \
-    $(foreach one,$(1) $(1)+timeline,$(EXPERIMENT)/$(one)-seed$(2)/embeddings/manifest.json) $(call stamps,joined) | $(READY)
-	$$(PYTHON) $$< $(foreach one,$(1) $(1)+timeline,$(EXPERIMENT)/$(one)-seed$(2)/embeddings) $$(JOIN_FLAGS) -o $$(@D)
+$(EXPERIMENT)/lsa/manifest.json: fit_lsa.py $(HELD_OUT) $(call code,report tuning encoder) $(call stamps,corpus lsa held) | $(READY)
+	$(PYTHON) $< $(CORPUS) --seed $(SEED) --training $(HELD_OUT) $(EMBEDDED) -o $(@D)
+
+define experiment_joined # run, its parts
+$(EXPERIMENT)/$(1)/embeddings/manifest.json: $(JOINING) $(2:%=%/manifest.json) | $(READY)
+	$$(call joining,$(2))
 endef
-$(foreach set,$(JOINED_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_joined,$(call set_of,$(set)),$(seed)))))
+$(foreach set,$(JOINED_SETS),$(foreach seed,$(EXPERIMENT_SEEDS),$(eval $(call experiment_joined,$(set)-seed$(seed),\
+  $(patsubst %,$(EXPERIMENT)/%-seed$(seed)/embeddings,$(call tunes,$(set))) $(EXPERIMENT)/lsa))))

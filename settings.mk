@@ -19,8 +19,8 @@ CORPUS_FLAGS           | corpus precocity         |                       | how 
 START_YEAR             | corpus precocity         |                       | first year
 END_YEAR               | corpus precocity         |                       | the year after the last
 OUTPUT                 |                          | output                | folder for all products
-TRAIN                  |                          | para10                | model: para10, para20 …, nopara, base, topics; para10+timeline, para10+joined
-SEED                   | pairs nopara paraphrase tune topics map report | 0          | seed of all random choices
+TRAIN                  |                          | para10                | model: para10, para20 …, nopara, base, topics; para10+timeline, para10+lsa, para10+joined
+SEED                   | pairs nopara paraphrase tune lsa topics map report | 0          | seed of all random choices
 PAIRS_PER_YEAR         | pairs                    | 400                   | largest number of pairs a year
 PAIRS_FLAGS            | pairs                    |                       | flags of select_training_pairs_final.py
 PARAPHRASE_SET         | nopara                   | $(firstword $(filter para%,$(SET) para10)) | pairs whose number nopara matches
@@ -62,11 +62,13 @@ define newline
 
 endef
 # TRAIN = para10+timeline: the pairs of para10, tuned with TUNE_FLAGS_timeline as well; a second model beside the first.
-# TRAIN = para10+joined: the vectors of both in one. Two models are tuned, and both embed.
+# TRAIN = para10+lsa: the vectors of para10 and of counted words in one. para10+joined: those of para10+timeline as well.
 set_of = $(firstword $(subst +, ,$(1)))
 variant_of = $(word 2,$(subst +, ,$(1)))
 SET = $(call set_of,$(TRAIN))
-tunes = $(if $(filter %+joined,$(1)),$(call set_of,$(1)) $(call set_of,$(1))+timeline,$(1))
+joins = $(filter %+lsa %+joined,$(1))
+trained = $(subst +lsa,,$(subst +joined,,$(1)))
+tunes = $(if $(call joins,$(1)),$(call set_of,$(1)) $(if $(filter %+joined,$(1)),$(call set_of,$(1))+timeline),$(1))
 TUNES = $(call tunes,$(TRAIN))
 # 128 tokens where you set no length: twice the pairs take twice the time, and the timeline needs no more
 # (benchmarks/TUNING.md).
@@ -87,9 +89,11 @@ endef
 $(foreach row,$(rows),$(eval $(call setting,$(call cell,1),$(call cell,2),$(call cell,3),$(call cell,4))))
 
 # What an experiment tunes, each once: the models that you name, in their order, and those whose vectors are joined.
-JOINED_SETS := $(filter %+joined,$(EXPERIMENT_SETS))
+JOINED_SETS := $(call joins,$(EXPERIMENT_SETS))
 NAMED_SETS := $(filter-out $(JOINED_SETS),$(EXPERIMENT_SETS))
-EXPERIMENT_TUNES := $(NAMED_SETS) $(filter-out $(NAMED_SETS),$(foreach set,$(JOINED_SETS),$(call tunes,$(set))))
+PARTS_TUNED := $(foreach set,$(JOINED_SETS),$(call tunes,$(set)))
+EXPERIMENT_TUNES := $(NAMED_SETS)
+$(foreach set,$(PARTS_TUNED),$(eval EXPERIMENT_TUNES += $(filter-out $(EXPERIMENT_TUNES),$(set))))
 runs = $(foreach set,$(1),$(EXPERIMENT_SEEDS:%=$(set)-seed%))
 VARIANTS := $(sort $(foreach model,$(TUNES) $(EXPERIMENT_TUNES),$(call variant_of,$(model))))
 
@@ -155,7 +159,7 @@ $(OUTPUT)/settings/$(1).txt: $(OUTPUT)/$(1) FORCE | $(READY)
 endef
 $(foreach product,$(PRODUCTS),$(eval $(call stamp_of_product,$(product))))
 # A file that no rule mentions by name is a passing one to make: whatever follows from it would run when it is new.
-MODELS := $(sort nopara base $(TRAIN) $(SET) $(TUNES) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(call set_of,$(set))))
+MODELS := $(sort nopara base lsa $(TRAIN) $(SET) $(TUNES) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(call set_of,$(set))))
 mentioned: $(call stamps,$(foreach model,$(MODELS),$(subst %,$(model),$(PRODUCTS) models/%/kept.json)))
 
 # Made on the way to another target, and kept; a stamp also where make is stopped, or a change would be forgotten.

@@ -8,6 +8,7 @@ interval lies above or below 0. Splits share documents by chance, so no interval
 
 from __future__ import annotations
 
+import re
 import sys
 from itertools import cycle
 from pathlib import Path
@@ -32,15 +33,14 @@ def read_splits(folder: str) -> list[dict]:
 
 
 def with_short_names(report: dict) -> dict:
-    """Return the report with nopara and nopara+timeline named tuned and timeline, if all models share their pairs."""
+    """Return the report with nopara and nopara+x named tuned and tuned+x, if all models share their pairs."""
     sets = {one["of"].partition("+")[0] for one in report["differences"]}
     if len(sets) != 1:
         return report
     (pairs,) = sets
 
     def short(name: str) -> str:
-        model, comma, how = name.partition(", ")
-        return ("tuned" if model == pairs else model.removeprefix(f"{pairs}+")) + comma + how
+        return re.sub(rf"^{re.escape(pairs)}(?![^+,])", "tuned", name)
 
     differences = [one | {"of": short(one["of"]), "less": short(one["less"])} for one in report["differences"]]
     measured = {short(name): figures for name, figures in report["measured"].items()}

@@ -29,8 +29,8 @@ EXAMPLE = (
     "-o grid --variants default recombine-1 --seeds 0 1 2"
 )
 
-# Flags of TuneEmbeddings.py for each variant. make has flags of its own for timeline, and joins its vectors with those
-# of the default in joined.
+# Flags of TuneEmbeddings.py for each variant. make has flags of its own for timeline. In lsa, it joins the default
+# model's vectors with counted words, in joined also with those of timeline; neither is trained.
 VARIANTS = {
     "default": "",
     "not-adjusted": "--centre 0 --whiten 0",
@@ -43,6 +43,7 @@ VARIANTS = {
     "one-way": "--no-symmetric",
     "256-tokens-dropout": "--max-seq-length 256 --attention-dropout",
     "timeline": "",
+    "lsa": "",
     "joined": "",
     "recombine-1": "--recombine 1",
     "recombine-1-not-adjusted": "--recombine 1 --centre 0 --whiten 0",
@@ -139,7 +140,8 @@ def measure(args, folder: Path, split: int | None) -> None:
     """Run all variants with one choice of held-out documents, and print their tables."""
     names = names_of(args)
     run_experiment(args, folder, split, names)
-    minutes = {name: minutes_of(folder, name, args.seeds) for name, variant in names.items() if variant != "joined"}
+    trained = [name for name, variant in names.items() if variant not in ("lsa", "joined")]
+    minutes = {name: minutes_of(folder, name, args.seeds) for name in trained}
     report = script.read_json(folder / "report/evaluation.json")
     chosen = "" if split is None else f", split {split}"
     print(f"Measured {time.strftime('%Y-%m-%d')}, seeds {args.seeds}{chosen}, {shlex.join(args.settings)}\n")

@@ -45,6 +45,11 @@ class TopicSettings:
     ready: tuple[int, str] | None = None
 
 
+def words_in(text: str) -> list[str]:
+    """Return a text's lower-case words, in order."""
+    return list(map(sys.intern, WORD.findall(text.lower())))
+
+
 class Texts:
     """The texts of documents, embedded or not, read when they are first asked for.
 
@@ -73,7 +78,7 @@ class Texts:
 
     def read(self, document: Document) -> list[list[str]]:
         """Return the lower-case words of each of a document's passages."""
-        return [list(map(sys.intern, WORD.findall(text.lower()))) for text in self.chunks.passages(document)]
+        return list(map(words_in, self.chunks.passages(document)))
 
     def words_of(self, paper_id: str) -> list[list[str]]:
         """Return the words of one document; where they have not all been read, these alone are."""

@@ -17,6 +17,7 @@ SCRIPTS = [
     "TuneEmbeddings.py",
     "Apply_Tuned_Model.py",
     "fit_topics.py",
+    "fit_lsa.py",
     "evaluate_timeline.py",
     "calc_precocity_for_embeddings.py",
     "report_precocity.py",

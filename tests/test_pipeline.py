@@ -143,8 +143,8 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(make):
     assert models == {path: path.stat().st_mtime_ns for path in make.output.rglob("model.safetensors")}
     picture = make.output / "across.png"
     table = benchmark("across", f"tiny={make.output}/grid", "--picture", str(picture)).stdout.strip().split("\n\n")[1]
-    short = [re.sub(r"nopara(?!\+)", "tuned", name).replace("nopara+", "") for name in (*names[0], *names[1])]
-    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == short and "scale-40 less tuned" in short
+    short = [name.replace("nopara", "tuned") for name in (*names[0], *names[1])]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == short
     assert picture.read_bytes().startswith(b"\x89PNG")
     sets = ("EXPERIMENT_SETS=nopara nopara+scale-40", "EXPERIMENT_SEEDS=0", f"EXPERIMENT={folder}")
     flags = ("EXPERIMENT_FLAGS=--split-seed 1", "TUNE_FLAGS_scale-40=--scale 10 --overwrite")
@@ -169,7 +169,7 @@ def test_the_grid_joins_the_vectors_of_each_seed(make):
     for seed in (0, 1):
         joined = script.read_json(folder / f"nopara+joined-seed{seed}/embeddings/manifest.json")
         parts = [str(folder / f"{name}-seed{seed}/embeddings") for name in ("nopara", "nopara+timeline")]
-        assert joined["arguments"]["folders"] == parts
+        assert joined["arguments"]["folders"] == [*parts, str(folder / "lsa")]
     recipe = script.read_json(folder / "nopara+timeline-seed1/training.json")["recipe"]
     assert (recipe["recombine"], recipe["seed"]) == (1, 1)
     again = make("experiment", f"EXPERIMENT={folder}", "EXPERIMENT_SETS=nopara+joined", "EXPERIMENT_SEEDS=0 1")
@@ -200,9 +200,10 @@ def test_a_second_model_of_the_same_pairs_stands_beside_the_first(make, server):
     page = (make.output / "report/nopara+joined/report.html").read_text()
     assert f"joined with those of {make.output}/models/nopara+timeline/final (0.3 of the cosine)" in page
     assert ran(make(*words).stdout) == []
-    said = make(*words, "JOIN_FLAGS=--share 0.5").stdout
+    assert "latent semantic analysis (0.3 of the cosine)" in page
+    said = make(*words, "JOIN_FLAGS=--share 0.2").stdout
     assert "join_embeddings.py" in said and "TuneEmbeddings" not in ran(said)
-    assert corpus.read_manifest(make.output / "embeddings/nopara+joined")["joined"]["share"] == 0.5
+    assert corpus.read_manifest(make.output / "embeddings/nopara+joined")["joined"]["share"] == [0.2, 0.2]
     said = make("report", "TRAIN=base").stdout  # nothing was tuned, so its page has precocity alone
     assert "TuneEmbeddings" not in ran(said) and "calc_precocity_for_embeddings" in ran(said)
     assert "Ahead of their time" in (make.output / "report/base/report.html").read_text()
