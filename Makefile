@@ -99,7 +99,7 @@ define training # folder, model, seed, further flags
 $(1)/training.json: $(call stamps,$(call table_of,$(2)) $(addprefix tune+,$(call variant_of,$(2)))) $(TUNING) | $(READY)
 	$$(call tune,$(call table_of,$(2)),$(3)) $$(TUNE_FLAGS_$(call variant_of,$(2))) $(4)
 endef
-$(foreach one,$(filter-out base topics lsa $(call joins,$(MODELS)),$(MODELS)),$(eval $(call training,$(OUTPUT)/models/$(one),$(one),$(SEED),--keep-finished)))
+$(foreach one,$(filter-out base topics $(call joins,$(MODELS)),$(MODELS)),$(eval $(call training,$(OUTPUT)/models/$(one),$(one),$(SEED),--keep-finished)))
 
 # ---- 4. embeddings --------------------------------------------------------------------------------------------------
 apply-local: $(OUTPUT)/embeddings/$(TRAIN)/manifest.json ## Embed every passage with the tuned model on this machine.
@@ -201,8 +201,8 @@ format: $(VENV)/.installed-dev
 
 # ---- cleaning -------------------------------------------------------------------------------------------------------
 clean: ## Delete pairs, embeddings, precocity, maps and reports; never paraphrases or models.
-	rm -rf $(OUTPUT)/pairs $(OUTPUT)/embeddings $(OUTPUT)/precocity $(OUTPUT)/map $(OUTPUT)/report $(OUTPUT)/settings
-	rm -rf $(EXPERIMENT)/*/embeddings $(EXPERIMENT)/base $(EXPERIMENT)/report
+	rm -rf $(addprefix $(OUTPUT)/,pairs embeddings lsa precocity map report settings)
+	rm -rf $(EXPERIMENT)/*/embeddings $(addprefix $(EXPERIMENT)/,base lsa report)
 
 clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=yes.
 	@for journal in $(wildcard $(OUTPUT)/paraphrased/*.journal.jsonl); do \

@@ -23,7 +23,7 @@
 #PAIRS_PER_YEAR = 400
 # Which model: para10 (10% of the pairs paraphrased), para20, para with any other percentage, or nopara.
 # para10+lsa joins its vectors with counted words. para10+timeline is a second model of the same pairs, with
-# --recombine 1, and para10+joined has all three in one.
+# --recombine 1, and para10+joined joins the vectors of both models.
 #TRAIN = para10
 # If many years have only a pair or two, leveling cuts all years down to that; 1 turns it off.
 #PAIRS_FLAGS = --level-quantile 1
@@ -53,8 +53,8 @@
 #TUNE_FLAGS = --centre 0 --whiten 0
 # Further flags, for a second model beside the first: TRAIN = para10+long (docs/tuning.md).
 #TUNE_FLAGS_long = --epochs 9
-# The shares of the second model and of counted words in joined vectors.
-#JOIN_FLAGS = --share 0.3 0.2
+# The share of counted words, or of the second model, in joined vectors.
+#JOIN_FLAGS = --share 0.5
 
 # ---- precocity ----
 # Leave out documents by the same author (the metadata's column author) and passages that share six words in a row.

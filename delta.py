@@ -107,7 +107,7 @@ def check_single(action: str, model: str) -> None:
     one, _, joins = model.partition("+")
     if joins in ("lsa", "joined") and action not in ("connect", "setup", "sync", "status"):
         each = f"TRAIN={one}" + (f" and then TRAIN={one}+timeline" if joins == "joined" else "")
-        raise InputError(f"{model} is joined here, from embeddings; run this with {each}.")
+        raise InputError(f"{model} is joined here, from the embeddings of its models; run this with {each}.")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

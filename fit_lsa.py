@@ -4,8 +4,8 @@ Reads the metadata and the folder of chunk files. Counts the words of passages (
 components, and adjusts the vectors as TuneEmbeddings.py adjusts a model's: half their mean is subtracted, and the
 strongest directions are softened. All of this is fitted without the documents that a training.json lists as held out.
 Writes <output>/1790.parquet and so on (paperId, chunknumber, embedding) and last manifest.json. join_embeddings.py
-joins these vectors with a tuned model's; make TRAIN=para10+lsa does both. What was made from the same texts with the
-same settings is left as it is.
+joins these vectors with a tuned model's; make TRAIN=para10+lsa does both. Passages without a word that is counted have
+zeros. What was made from the same texts with the same settings is left as it is.
 """
 
 from __future__ import annotations
@@ -52,17 +52,20 @@ class WordVectors:
         try:
             self.lexical = Lexical(texts, seed)
         except ValueError:
-            raise InputError("hardly any word is in two passages; counted words can't represent these texts.") from None
+            fault = "hardly any word is in two of the passages, so counted words can't represent them"
+            raise InputError(f"{fault}; go on without, as with TRAIN=para10 instead of para10+lsa.") from None
         fitted = [document.paper_id for document in texts.documents if document.paper_id not in texts.held]
         passages = [words for paper_id in fitted for words in spaced(texts.words_of(paper_id))]
         some = random.Random(seed).sample(passages, min(MOST_TEXTS, len(passages)))
         self.matrix, self.bias = affine(self.lexical.vectors(some), CENTRE, WHITEN)
 
     def of(self, texts: list[str]) -> np.ndarray:
-        """Return a row of length 1 for each text: float32, (texts, components)."""
+        """Return a row for each text, of length 1, or zeros for one whose words are not counted: float32."""
         from report.topics import words_in
 
-        return unit_rows(self.lexical.vectors(map(words_in, texts)) @ self.matrix + self.bias).astype(np.float32)
+        vectors = self.lexical.vectors(map(words_in, texts))
+        known = vectors.any(axis=1, keepdims=True)
+        return (unit_rows(vectors @ self.matrix + self.bias) * known).astype(np.float32)
 
 
 def write_decades(folder: Path, decades: dict[int, list[Document]], chunks: ChunkFolder, settings, vectors) -> None:
@@ -79,31 +82,52 @@ def write_decades(folder: Path, decades: dict[int, list[Document]], chunks: Chun
         corpus.write_decade(folder, record, write)
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse to write over embeddings of another kind."""
+    records = corpus.read_records(folder).values()
+    without_records = not records and any(corpus.decade_in(path) is not None for path in folder.glob("*"))
+    if without_records or not all("lsa_definition" in record for record in records):
+        raise InputError(f"{folder} holds other embeddings; name another folder with -o.")
+
+
+def held_out(paths: list[str]) -> set[str]:
+    """Return the paperIds that any of these trainings held out."""
+    from report.trainings import read_training
+
+    return {paper_id for path in paths for paper_id in read_training(path)["held_out_documents"]}
+
+
 def fit(args, documents: list[Document], started: float) -> None:
     """Write the folder, unless it is there already, made from the same texts with the same settings."""
     from report.topics import needed_texts  # a second, which --help must not take
-    from report.trainings import read_training
 
     folder, chunks = Path(args.output), ChunkFolder(args.rootfolder, args.encoding_errors)
-    held = {paper_id for path in args.training for paper_id in read_training(path)["held_out_documents"]}
+    held = held_out(args.training)
     texts = needed_texts(documents, chunks.afresh(), held, [], args.seed)
     settings = {"format": "parquet", "definition": corpus.DEFINITION, "lsa_definition": DEFINITION}
     settings |= {"seed": args.seed, "fitted_sha256": texts.digest}
+    if len(texts.chunks.missing) == len(texts.documents):
+        raise InputError(f"{args.rootfolder} has no chunk file of the {len(documents)} documents; check -r.")
     if args.held_out_of:
-        wanted = set(read_training(args.held_out_of)["held_out_documents"])
+        wanted = held_out([args.held_out_of])
         documents = [document for document in documents if document.paper_id in wanted]
-    decades = corpus.by_decade(documents)
-    if (folder / corpus.MANIFEST).exists() and corpus.are_written(folder, decades, chunks, settings):
+        if not documents:
+            where = f"{args.held_out_of} names no document of the metadata as held out"
+            raise InputError(f"{where}; pass a training.json of this corpus.")
+    decades, manifest = corpus.by_decade(documents), folder / corpus.MANIFEST
+    if manifest.exists() and corpus.are_written(folder, decades, chunks, settings):
         log.info("%s: there already, made from the same texts with the same settings", folder)
-    else:
-        log.info("fitting counted words, %d documents left out", len(held))
-        (folder / corpus.MANIFEST).unlink(missing_ok=True)
-        write_decades(folder, decades, chunks, settings, WordVectors(texts, args.seed))
-        chunks.log_oddities()
+        manifest.touch()  # so that make sees it is up to date
+        return
+    log.info("fitting counted words, %d documents left out", len(held))
+    vectors = WordVectors(texts, args.seed)
+    manifest.unlink(missing_ok=True)
+    write_decades(folder, decades, chunks, settings, vectors)
+    chunks.log_oddities()
     found = corpus.read_records(folder)
     facts = corpus.manifest_facts("latent semantic analysis", [found[decade] for decade in decades])
     facts["held_out_documents"] = sorted(held)
-    script.write_json(folder / corpus.MANIFEST, script.run_record(args, started, **facts))
+    script.write_json(manifest, script.run_record(args, started, **facts))
     log.info("%d decades in %s", len(decades), folder)
 
 
@@ -115,6 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     corpus.log_skipped(documents, skipped)
     if not documents:
         raise InputError(f"{args.metadatapath} has no document of the years asked for; check -s and -e (exclusive).")
+    check_folder(Path(args.output))
     with lock.alone_in(args.output):
         fit(args, documents, started)
     return 0

@@ -1,11 +1,10 @@
-"""Join several models' vectors of the same passages into one, so that one representation has what each is better at.
+"""Join two models' vectors of the same passages into one, so that one representation has what each is better at.
 
-The cosine of two joined vectors is the weighted mean of the models' cosines: --share of each further model's, the rest
-of the first's. So a model tuned on neighboring passages, which tells passages apart, can be joined with one tuned with
---recombine, which represents the timeline better, and with the words that passages have (fit_lsa.py), which date them
-better (benchmarks/TUNING.md). Nothing is trained. Writes an embedding folder, which all other scripts read, of as many
-dimensions as all have together. make TRAIN=para10+lsa joins para10 and counted words; make TRAIN=para10+joined joins
-para10, para10+timeline, and counted words.
+The cosine of two joined vectors is the weighted mean of the models' cosines: --share of the second model's, the rest of
+the first's. So a model tuned on neighboring passages can be joined with the words that passages have (fit_lsa.py), or
+with a model tuned with --recombine, which represents the timeline better (benchmarks/TUNING.md). Nothing is trained.
+Writes an embedding folder, which all other scripts read, of as many dimensions as both have together. make
+TRAIN=para10+lsa joins para10 and counted words, TRAIN=para10+joined para10 and para10+timeline.
 """
 
 from __future__ import annotations
@@ -29,46 +28,36 @@ EXAMPLE = "python join_embeddings.py embeddings/para10 embeddings/para10+timelin
 OF_PASSAGES = "decade file documents passages without_passages texts_sha256 definition format oddities".split()
 
 
-def joined(parts: list[np.ndarray], shares: list[float]) -> np.ndarray:
-    """Return rows whose dot product is the mean of the parts' cosines, weighted by the shares, which sum to 1.
+def joined(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """Return rows of length 1 whose dot product is (1 − share) of the first rows' cosine and share of the other's.
 
     Args:
-        parts: of each model (passages, dimensions); of zeros, a row's part stays zeros.
+        one, other: (passages, dimensions); of zeros, a row's part stays zeros.
     """
-    weighted = [share**0.5 * unit_rows(part) for part, share in zip(parts, shares)]
-    return np.concatenate(weighted, axis=1).astype(np.float32)
+    parts = (1 - share) ** 0.5 * unit_rows(one), share**0.5 * unit_rows(other)
+    return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def write_joined(folder: Path, folders: list[str], shares: list[float]) -> list[dict]:
+def write_joined(folder: Path, folders: list[str], share: float) -> list[dict]:
     """Write every decade's file and record; return the records."""
-    records, decades = corpus.read_manifest(folders[0])["decades"], list(map(corpus.find_decades, folders))
+    records = corpus.read_manifest(folders[0])["decades"]
+    first, second = map(corpus.find_decades, folders)
     other_passages = InputError(f"{' and '.join(folders)} don't hold the same passages; embed the same corpus again.")
-    if any(of_folder.keys() != decades[0].keys() for of_folder in decades):
+    if first.keys() != second.keys():
         raise other_passages
     for record in records:
-        kept = {key: record[key] for key in OF_PASSAGES if key in record} | {"share": shares[1:]}
+        kept = {key: record[key] for key in OF_PASSAGES if key in record} | {"share": share}
         write = None
         if record["passages"]:
-            (paper_ids, numbers, one), *others = [of_folder[record["decade"]].read() for of_folder in decades]
-            if any(ids != paper_ids or (places != numbers).any() for ids, places, _ in others):
+            (paper_ids, numbers, one), (*rows, other) = first[record["decade"]].read(), second[record["decade"]].read()
+            if rows[0] != paper_ids or (rows[1] != numbers).any():
                 raise other_passages
-            vectors = joined([one, *(other for *_, other in others)], shares)
+            vectors = joined(one, other, share)
             write = partial(corpus.write_embeddings, paper_ids=paper_ids, chunk_numbers=numbers, vectors=vectors)
             kept |= {"dimensions": vectors.shape[1], "dtype": "float32"}
         corpus.write_decade(folder, kept, write)
     written = corpus.read_records(folder)
     return [written[record["decade"]] for record in records]
-
-
-def shares_of(args) -> list[float]:
-    """Return the share of each folder, the first's first."""
-    further = args.share * (len(args.folders) - 1) if len(args.share) == 1 else args.share
-    if len(args.folders) < 2 or len(further) != len(args.folders) - 1:
-        given = f"{len(args.folders)} folders and {len(args.share)} shares"
-        raise InputError(f"{given}; name two or more folders, and a share for each but the first.")
-    if sum(further) > 1:
-        raise InputError(f"the shares {further} sum to more than 1, and nothing is left of {args.folders[0]}.")
-    return [1 - sum(further), *further]
 
 
 def check_folder(folder: Path, folders: list[str]) -> None:
@@ -83,39 +72,31 @@ def check_folder(folder: Path, folders: list[str]) -> None:
 def parse_args(argv: list[str] | None = None):
     arguments = script.parser(__doc__, EXAMPLE)
     add = arguments.add_argument
-    add("folders", nargs="+", metavar="FOLDER", help="embedding folders of the same passages")
-    share = "of each further model's cosine; a single one counts for each (default 0.3)"
-    add("--share", nargs="+", type=script.fraction, default=[0.3], metavar="SHARE", help=share)
+    add("folders", nargs=2, metavar="FOLDER", help="embedding folders of the same passages")
+    add("--share", type=script.fraction, default=0.3, help="of the second model's cosine (default %(default)s)")
     add("-o", "--output", required=True, metavar="FOLDER", help="where the decades' files go")
     return arguments.parse_args(argv)
-
-
-def facts_of_parts(folders: list[str], shares: list[float]) -> dict:
-    """Return what the manifest says of the parts: models and shares, and which documents counted words did not see."""
-    manifests = list(map(corpus.read_manifest, folders))
-    digests = {record.get("model_sha256") for manifest in manifests for record in manifest["decades"]}
-    digests |= {one for manifest in manifests for one in manifest.get("joined", {}).get("model_sha256", [])}
-    models = [str(manifest["model"]) for manifest in manifests]
-    facts = {"joined": {"models": models, "share": shares[1:], "model_sha256": sorted(digests - {None})}}
-    unseen = [set(one["held_out_documents"]) for one in manifests if "held_out_documents" in one]
-    return facts | ({"held_out_documents": sorted(set.intersection(*unseen))} if unseen else {})
 
 
 @script.command
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     script.log_settings(args)
-    shares = shares_of(args)
-    texts = {one: texts_by_decade(one) for one in args.folders}
-    for other in args.folders[1:]:
-        check_same_texts(texts, args.folders[0], other)
+    check_same_texts({one: texts_by_decade(one) for one in args.folders}, *args.folders)
     folder = Path(args.output)
     check_folder(folder, args.folders)
     with lock.alone_in(folder):
         (folder / corpus.MANIFEST).unlink(missing_ok=True)
-        records = write_joined(folder, args.folders, shares)
-        facts = facts_of_parts(args.folders, shares)
-        facts |= corpus.manifest_facts(" and ".join(facts["joined"]["models"]), records)
+        records = write_joined(folder, args.folders, args.share)
+        manifests = [corpus.read_manifest(one) for one in args.folders]
+        models = [str(manifest["model"]) for manifest in manifests]
+        facts = corpus.manifest_facts(" and ".join(models), records)
+        digests = {record.get("model_sha256") for manifest in manifests for record in manifest["decades"]}
+        digests |= {one for manifest in manifests for one in manifest.get("joined", {}).get("model_sha256", [])}
+        facts["joined"] = {"models": models, "share": args.share, "model_sha256": sorted(digests - {None})}
+        unseen = [set(manifest["held_out_documents"]) for manifest in manifests if "held_out_documents" in manifest]
+        if unseen:  # counted words say what they were not fitted on
+            facts["held_out_documents"] = sorted(set.intersection(*unseen))
         script.write_json(folder / corpus.MANIFEST, script.run_record(args, started, **facts))
     return 0
 

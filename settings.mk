@@ -62,12 +62,12 @@ define newline
 
 endef
 # TRAIN = para10+timeline: the pairs of para10, tuned with TUNE_FLAGS_timeline as well; a second model beside the first.
-# TRAIN = para10+lsa: the vectors of para10 and of counted words in one. para10+joined: those of para10+timeline as well.
+# TRAIN = para10+lsa: the vectors of para10 and of counted words in one. para10+joined: those of para10 and para10+timeline.
 set_of = $(firstword $(subst +, ,$(1)))
 variant_of = $(word 2,$(subst +, ,$(1)))
 SET = $(call set_of,$(TRAIN))
 joins = $(filter %+lsa %+joined,$(1))
-trained = $(subst +lsa,,$(subst +joined,,$(1)))
+trained = $(subst +joined-seed,-seed,$(subst +lsa-seed,-seed,$(patsubst %+joined,%,$(patsubst %+lsa,%,$(1)))))
 tunes = $(if $(call joins,$(1)),$(call set_of,$(1)) $(if $(filter %+joined,$(1)),$(call set_of,$(1))+timeline),$(1))
 TUNES = $(call tunes,$(TRAIN))
 # 128 tokens where you set no length: twice the pairs take twice the time, and the timeline needs no more
@@ -151,15 +151,15 @@ $(call stamps,corpus precocity section map report): | $(METADATA)
 FORCE:
 
 # A product from which others are made has a stamp, too: they are made again only when its content has changed.
-PRODUCTS := pairs/%.tsv paraphrased/%.tsv models/%/training.json embeddings/%/manifest.json precocity/%/manifest.json \
-  precocity/%/section.html map/%/map.html
+PRODUCTS := pairs/%.tsv paraphrased/%.tsv models/%/training.json embeddings/%/manifest.json lsa/%/manifest.json \
+  precocity/%/manifest.json precocity/%/section.html map/%/map.html
 define stamp_of_product
 $(OUTPUT)/settings/$(1).txt: $(OUTPUT)/$(1) FORCE | $(READY)
 	$$(stamp) 'PRODUCT = $$<'
 endef
 $(foreach product,$(PRODUCTS),$(eval $(call stamp_of_product,$(product))))
 # A file that no rule mentions by name is a passing one to make: whatever follows from it would run when it is new.
-MODELS := $(sort nopara base lsa $(TRAIN) $(SET) $(TUNES) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(call set_of,$(set))))
+MODELS := $(sort nopara base $(TRAIN) $(SET) $(TUNES) $(PARAPHRASE_SET) $(foreach set,$(EXPERIMENT_SETS),$(call set_of,$(set))))
 mentioned: $(call stamps,$(foreach model,$(MODELS),$(subst %,$(model),$(PRODUCTS) models/%/kept.json)))
 
 # Made on the way to another target, and kept; a stamp also where make is stopped, or a change would be forgotten.

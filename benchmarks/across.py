@@ -34,7 +34,7 @@ def read_splits(folder: str) -> list[dict]:
 
 def with_short_names(report: dict) -> dict:
     """Return the report with nopara and nopara+x named tuned and tuned+x, if all models share their pairs."""
-    sets = {one["of"].partition("+")[0] for one in report["differences"]}
+    sets = {re.split("[+,]", one["of"])[0] for one in report["differences"]}
     if len(sets) != 1:
         return report
     (pairs,) = sets
@@ -77,13 +77,13 @@ def table_of(corpus: str, reports: list[dict]) -> str:
     return f"{corpus}: {len(reports)} splits of {held} held-out documents\n\n{markdown([*COLUMNS.values()], rows)}"
 
 
-def draw(corpora: dict[str, list[dict]], path: Path) -> None:
+def draw(corpora: dict[str, list[dict]], path: Path, models: list[str] | None) -> None:
     """Draw a row of panels for each corpus: of each yardstick and model the single splits, and their mean."""
     import matplotlib.pyplot as plt
 
     from report.drawing import save
 
-    colors = {corpus: colors_of(reports[0]) for corpus, reports in corpora.items()}
+    colors = {corpus: colors_of(reports[0], models) for corpus, reports in corpora.items()}
     heights = [len(of_corpus) + 2 for of_corpus in colors.values()]
     shape = {"figsize": (13, 0.3 * sum(heights)), "height_ratios": heights, "layout": "constrained"}
     figure, rows = plt.subplots(len(corpora), len(COLUMNS), squeeze=False, sharey="row", **shape)
@@ -95,16 +95,19 @@ def draw(corpora: dict[str, list[dict]], path: Path) -> None:
     save(figure, path, "", "")
 
 
-def colors_of(report: dict) -> dict[str, str]:
-    """Return the colors of the yardsticks, and of the tuned models as they are, not centered or normalized."""
+def colors_of(report: dict, models: list[str] | None) -> dict[str, str]:
+    """Return the colors of what is drawn: yardsticks, and tuned models, as they are and with normalized means."""
     from report.bench import centered_name, normalized_name
     from report.drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS
 
-    base, tuned = next(iter(report["measured"])), dict.fromkeys(one["of"] for one in report["differences"])
-    colors = dict(zip(tuned, cycle(TUNED_COLORS))) | dict.fromkeys(
-        (base, centered_name(base), normalized_name(base)), BASE_COLOR
+    base, tuned = (
+        next(iter(report["measured"])),
+        dict.fromkeys(d["of"].partition(",")[0] for d in report["differences"]),
     )
-    left_out = {named(name) for name in tuned for named in (centered_name, normalized_name)}
+    colors = dict.fromkeys((base, centered_name(base), normalized_name(base)), BASE_COLOR)
+    colors |= {how: color for name, color in zip(tuned, cycle(TUNED_COLORS)) for how in (name, normalized_name(name))}
+    left_out = {how for name in tuned if models and name not in models for how in (name, normalized_name(name))}
+    left_out.update(map(centered_name, tuned))
     return {name: colors.get(name, TOPIC_COLOR) for name in report["measured"] if name not in left_out}
 
 
@@ -125,6 +128,7 @@ def parse_args(argv: list[str] | None = None):
     arguments = script.parser(__doc__, EXAMPLE)
     arguments.add_argument("corpora", nargs="+", metavar="NAME=FOLDER", help="what tuning_grid.py -o named")
     arguments.add_argument("--picture", metavar="PNG", help="also draw all figures into this file")
+    arguments.add_argument("--models", nargs="+", metavar="NAME", help="tuned models in the picture (default: all)")
     return arguments.parse_args(argv)
 
 
@@ -135,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
         corpora[name] = [report for folder in folders for report in read_splits(folder)]
         print(table_of(name, corpora[name]), end="\n\n")
     if args.picture:
-        draw(corpora, Path(args.picture))
+        draw(corpora, Path(args.picture), args.models)
     return 0
 
 

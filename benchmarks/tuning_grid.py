@@ -29,8 +29,8 @@ EXAMPLE = (
     "-o grid --variants default recombine-1 --seeds 0 1 2"
 )
 
-# Flags of TuneEmbeddings.py for each variant. make has flags of its own for timeline. In lsa, it joins the default
-# model's vectors with counted words, in joined also with those of timeline; neither is trained.
+# Flags of TuneEmbeddings.py for each variant. make has flags of its own for timeline. Nothing is trained for lsa and
+# joined: make joins the default model's vectors with counted words and with those of timeline.
 VARIANTS = {
     "default": "",
     "not-adjusted": "--centre 0 --whiten 0",

@@ -182,10 +182,11 @@ class Measurements:
 
     @functools.cached_property
     def differences(self) -> list[Difference]:
-        """Each tuned model less the yardsticks, then each later tuned model less the first."""
+        """Each tuned model, also with normalized means, less the yardsticks; then each later one less the first."""
         yardsticks = [centered_name(self.base), normalized_name(self.base), LEXICAL, self.topics]
         yardsticks = [name for name in yardsticks if name in self.runs]
-        pairs = [(name, other) for name in self.tuned for other in yardsticks]
+        models = [one for name in self.tuned for one in (name, normalized_name(name)) if one in self.runs]
+        pairs = [(name, other) for name in models for other in yardsticks]
         pairs += [(name, self.tuned[0]) for name in self.tuned[1:]]
         return [Difference(name, other, difference(self.means[name], self.means[other])) for name, other in pairs]
 

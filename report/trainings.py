@@ -63,8 +63,8 @@ def check_model(path: str, record: dict, folder: str, manifest: dict) -> None:
     unseen = manifest.get("held_out_documents")
     if unseen is not None and not set(record["held_out_documents"]) <= set(unseen):
         raise InputError(
-            f"{folder} was fitted on documents that {path} held out; run fit_lsa.py again with --training {path}, "
-            "then join_embeddings.py."
+            f"{folder} has counted words of documents that {path} held out; run fit_lsa.py with --training {path}, "
+            "then join_embeddings.py again."
         )
 
 
@@ -93,13 +93,6 @@ def held_out_documents(trainings: dict[str, list[dict]], passages: Passages) -> 
     return indices, set.union(*lists)
 
 
-def joined_with(joined: dict) -> str:
-    """Return what vectors are joined with; a single number is of a folder made when two models were all."""
-    shares = joined["share"] if isinstance(joined["share"], list) else [joined["share"]]
-    parts = [f"{model} ({share:g} of the cosine)" for model, share in zip(joined["models"][1:], shares)]
-    return f", joined with those of {' and '.join(parts)}"
-
-
 def described(name: str, trainings: list[dict]) -> str:
     """Return how a model was trained, in one sentence; with several seeds the first stands for all."""
     training = trainings[0]
@@ -110,7 +103,8 @@ def described(name: str, trainings: list[dict]) -> str:
     centre, whiten = training["adjusted"]["centre"], training["adjusted"]["whiten"]
     adjusted = f"less {centre:g} of the mean, whitened to the power {whiten:g}" if centre or whiten else "not adjusted"
     differs = "; ".join(training["differs"])
-    joined = joined_with(training["joined"]) if training["joined"] else ""
+    second = training["joined"]
+    joined = f", joined with those of {second['models'][1]} ({second['share']:g} of the cosine)" if second else ""
     kept = f". It was kept although other settings were asked for ({differs})" if differs else ""
     return (
         f"{name}: {Path(recipe['base_model']).name}, {counts['training_pairs']} pairs from "

@@ -18,7 +18,7 @@ def test_joined_vectors_have_the_weighted_mean_of_both_models_cosines(word_corpu
     both = tmp_path / "both"
     assert join_embeddings.main([*folders, "--share", "0.3", "-o", str(both)]) == 0
     digests = [corpus.read_manifest(folder)["decades"][0]["model_sha256"] for folder in folders]
-    joined = {"models": [str(tiny_encoder), str(other)], "share": [0.3], "model_sha256": sorted(digests)}
+    joined = {"models": [str(tiny_encoder), str(other)], "share": 0.3, "model_sha256": sorted(digests)}
     assert corpus.read_manifest(both)["joined"] == joined
     assert corpus.read_manifest(both)["dimensions"] == 2 * corpus.read_manifest(folders[0])["dimensions"]
     for (ids, numbers, one), (_, _, two), (found, places, vectors) in zip(*map(corpus.each_decade, [*folders, both])):

@@ -69,28 +69,44 @@ def test_texts_without_common_words_are_refused_in_one_sentence(corpus_folder, c
     for i in range(3):
         corpus_folder.add(f"t{i}", 1900 + i, [f"alone{i}"])
     assert fit(corpus_folder)[0] == 2
-    assert "hardly any word is in two passages" in capsys.readouterr().err
+    assert "hardly any word is in two of the passages" in capsys.readouterr().err
     assert not (corpus_folder.folder / "lsa/manifest.json").exists()
 
 
-def test_three_are_joined_with_a_share_each(word_corpus, tiny_encoder, tmp_path, capsys):
-    model, counted, three = (str(tmp_path / name) for name in ("model", "counted", "three"))
+def test_words_are_joined_with_a_model_unless_they_saw_what_it_held_out(word_corpus, tiny_encoder, tmp_path, capsys):
+    model, counted, both = (str(tmp_path / name) for name in ("model", "counted", "both"))
     assert apply.main(["-m", str(tiny_encoder), "-o", model, "--device", "cpu", *word_corpus.flags]) == 0
     assert fit_lsa.main([*word_corpus.flags, "-o", counted]) == 0
-    assert join_embeddings.main([model, model, counted, "--share", "0.2", "0.3", "-o", three]) == 0
-    one, two, found = map(rows_of, (model, counted, three))
+    assert join_embeddings.main([model, counted, "-o", both]) == 0
+    one, two, found = map(rows_of, (model, counted, both))
     one, two = unit_rows(one), unit_rows(two)
     assert found @ found.T == pytest.approx(0.7 * one @ one.T + 0.3 * two @ two.T, abs=1e-5)
-    assert join_embeddings.main([model, model, counted, "-o", three]) == 0  # 0.3 for each further one
-    assert corpus.read_manifest(three)["joined"]["share"] == [0.3, 0.3]
-    for shares, complaint in (
-        (["0.2", "0.3", "0.1"], "name two or more folders, and a share for each but the first"),
-        (["0.6", "0.6"], "sum to more than 1"),
-    ):
-        assert join_embeddings.main([model, model, counted, "--share", *shares, "-o", three]) == 2
-        assert complaint in capsys.readouterr().err
-    manifest = corpus.read_manifest(three)
+    manifest = corpus.read_manifest(both)
     assert manifest["held_out_documents"] == []  # the words were fitted on all
     seen = {"held_out_documents": ["w00"], "model_sha256": manifest["joined"]["model_sha256"][0]}
-    with pytest.raises(script.InputError, match="was fitted on documents that .* held out; run fit_lsa.py again"):
-        check_model("training.json", seen, three, manifest)
+    with pytest.raises(script.InputError, match="has counted words of documents that .* held out; run fit_lsa.py"):
+        check_model("training.json", seen, both, manifest)
+    before = corpus.read_manifest(model)
+    assert fit_lsa.main([*word_corpus.flags, "-o", model]) == 2 and corpus.read_manifest(model) == before
+    assert "holds other embeddings; name another folder with -o" in capsys.readouterr().err
+
+
+def test_passages_without_a_counted_word_have_zeros(two_kinds):
+    two_kinds.add("odd", 1899, ["neverseen"])
+    ids = [paper_id for paper_ids, *_ in corpus.each_decade(fit(two_kinds)[1]) for paper_id in paper_ids]
+    vectors = rows_of(two_kinds.folder / "lsa")
+    assert not vectors[ids.index("odd")].any() and vectors[ids.index("t01")].any()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["-r", "nowhere"], "nowhere has no chunk file of the 40 documents; check -r"),
+        (["--held-out-of", "training.json"], "names no document of the metadata as held out"),
+    ],
+)
+def test_what_names_nothing_is_refused(two_kinds, capsys, monkeypatch, words, complaint):
+    monkeypatch.chdir(two_kinds.folder)
+    script.write_json(two_kinds.folder / "training.json", {"held_out_documents": ["another"]})
+    (two_kinds.folder / "nowhere").mkdir()
+    assert fit(two_kinds, *words)[0] == 2 and complaint in capsys.readouterr().err

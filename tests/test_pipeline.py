@@ -98,7 +98,8 @@ def test_the_experiment_tunes_every_set_with_every_seed_once(make, server):
     found = json.loads((folder / "report/evaluation.json").read_text())
     assert len(set(found["measured"]["nopara"]["timeline_rho"]["runs"])) == 2 and server.requests == []
     yardsticks = ["base, centered", "base, normalized means", "latent semantic analysis"]
-    assert [(one["of"], one["less"]) for one in found["differences"]] == [("nopara", name) for name in yardsticks]
+    gains = [(name, other) for name in ("nopara", "nopara, normalized means") for other in yardsticks]
+    assert [(one["of"], one["less"]) for one in found["differences"]] == gains
     seeds = [script.read_json(folder / f"nopara-seed{seed}/training.json")["recipe"]["seed"] for seed in (0, 1)]
     assert seeds == [0, 1]
     again = make(*words).stdout
@@ -133,7 +134,8 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(make):
     variants, words_alone = ["nopara", "nopara+scale-40"], "latent semantic analysis"
     shown = [f"{name}{how}" for name in ("base", *variants) for how in ("", ", centered", ", normalized means")]
     yardsticks = ["base, centered", "base, normalized means", words_alone]
-    gains = [f"{name} less {other}" for name in variants for other in yardsticks]
+    models = [name + how for name in variants for how in ("", ", normalized means")]
+    gains = [f"{name} less {other}" for name in models for other in yardsticks]
     assert names == [[*shown, words_alone], [*gains, "nopara+scale-40 less nopara"]]
     recipes = [script.read_json(folder / f"{name}-seed0/training.json")["recipe"] for name in variants]
     assert [(recipe["scale"], recipe["split_seed"]) for recipe in recipes] == [(20, 1), (40, 1)]
@@ -153,26 +155,26 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(make):
 
 @pytest.mark.slow
 def test_the_grid_joins_the_vectors_of_each_seed(make):
-    words = [f"CONFIG={make.config}", "-o", f"{make.output}/grid", "--seeds", "0", "1", "--variants", "joined"]
+    words = [f"CONFIG={make.config}", "-o", f"{make.output}/grid", "--seeds", "0", "1", "--variants", "lsa", "joined"]
     result = subprocess.run(
         [sys.executable, "benchmarks/tuning_grid.py", *words], cwd=ROOT, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
     folder = make.output / "grid"
     found = script.read_json(folder / "report/evaluation.json")["measured"]
-    assert [name for name in found if name.startswith("nopara") and "," not in name] == [
-        "nopara",
-        "nopara+timeline",
-        "nopara+joined",
-    ]
+    names = ["nopara", "nopara+timeline", "nopara+lsa", "nopara+joined"]
+    assert [name for name in found if name.startswith("nopara") and "," not in name] == names
     assert len(found["nopara+joined"]["timeline_rho"]["runs"]) == 2
     for seed in (0, 1):
-        joined = script.read_json(folder / f"nopara+joined-seed{seed}/embeddings/manifest.json")
-        parts = [str(folder / f"{name}-seed{seed}/embeddings") for name in ("nopara", "nopara+timeline")]
-        assert joined["arguments"]["folders"] == [*parts, str(folder / "lsa")]
+        first, second = (str(folder / f"{name}-seed{seed}/embeddings") for name in ("nopara", "nopara+timeline"))
+        for name, other in (("nopara+lsa", str(folder / "lsa")), ("nopara+joined", second)):
+            joined = script.read_json(folder / f"{name}-seed{seed}/embeddings/manifest.json")
+            assert joined["arguments"]["folders"] == [first, other]
     recipe = script.read_json(folder / "nopara+timeline-seed1/training.json")["recipe"]
     assert (recipe["recombine"], recipe["seed"]) == (1, 1)
-    again = make("experiment", f"EXPERIMENT={folder}", "EXPERIMENT_SETS=nopara+joined", "EXPERIMENT_SEEDS=0 1")
+    again = make(
+        "experiment", f"EXPERIMENT={folder}", "EXPERIMENT_SETS=nopara+lsa nopara+joined", "EXPERIMENT_SEEDS=0 1"
+    )
     assert ran(again.stdout) == []
 
 
@@ -200,10 +202,17 @@ def test_a_second_model_of_the_same_pairs_stands_beside_the_first(make, server):
     page = (make.output / "report/nopara+joined/report.html").read_text()
     assert f"joined with those of {make.output}/models/nopara+timeline/final (0.3 of the cosine)" in page
     assert ran(make(*words).stdout) == []
-    assert "latent semantic analysis (0.3 of the cosine)" in page
-    said = make(*words, "JOIN_FLAGS=--share 0.2").stdout
+    said = make(*words, "JOIN_FLAGS=--share 0.5").stdout
     assert "join_embeddings.py" in said and "TuneEmbeddings" not in ran(said)
-    assert corpus.read_manifest(make.output / "embeddings/nopara+joined")["joined"]["share"] == [0.2, 0.2]
+    assert corpus.read_manifest(make.output / "embeddings/nopara+joined")["joined"]["share"] == 0.5
+    said = make("precocity", "report", "TRAIN=nopara+lsa").stdout
+    assert "fit_lsa.py" in said and "join_embeddings.py" in said and "TuneEmbeddings" not in ran(said)
+    page = (make.output / "report/nopara+lsa/report.html").read_text()
+    assert "joined with those of latent semantic analysis (0.3 of the cosine)" in page
+    manifest = corpus.read_manifest(make.output / "lsa/nopara")
+    held = script.read_json(make.output / "models/nopara/training.json")["held_out_documents"]
+    assert manifest["held_out_documents"] == held
+    assert ran(make("precocity", "report", "TRAIN=nopara+lsa").stdout) == []
     said = make("report", "TRAIN=base").stdout  # nothing was tuned, so its page has precocity alone
     assert "TuneEmbeddings" not in ran(said) and "calc_precocity_for_embeddings" in ran(said)
     assert "Ahead of their time" in (make.output / "report/base/report.html").read_text()
