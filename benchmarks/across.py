@@ -95,7 +95,7 @@ def draw(corpora: dict[str, list[dict]], path: Path, models: list[str] | None) -
     save(figure, path, "", "")
 
 
-def colors_of(report: dict, models: list[str] | None) -> dict[str, str]:
+def colors_of(report: dict, models: list[str] | None = None) -> dict[str, str]:
     """Return the colors of what is drawn: yardsticks, and tuned models, as they are and with normalized means."""
     from report.bench import centered_name, normalized_name
     from report.drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS

@@ -15,11 +15,13 @@ def test_a_difference_of_several_splits_says_in_how_many_it_is_certain():
     assert across.cell([*figures, {"value": None, "interval": None}], True) == "–"
 
 
-def test_a_picture_of_corpora_shows_yardsticks_and_models_as_they_are():
-    measured = ["base", "base, centered", "base, normalized means", "a", "a, centered", "b", "words"]
-    report = {"measured": dict.fromkeys(measured), "differences": [{"of": "a"}, {"of": "a"}, {"of": "b"}]}
+def test_a_picture_of_corpora_shows_yardsticks_and_models_also_with_normalized_means():
+    yardsticks, models = ["base", "base, centered", "base, normalized means"], ["a", "a, normalized means", "b"]
+    measured = dict.fromkeys([*yardsticks, *models, "a, centered", "words"])
+    report = {"measured": measured, "differences": [{"of": "a"}, {"of": "a, normalized means"}, {"of": "b"}]}
     colors = across.colors_of(report)
-    assert list(colors) == ["base", "base, centered", "base, normalized means", "a", "b", "words"]
+    assert list(colors) == [*yardsticks, *models, "words"] and colors["a"] == colors["a, normalized means"]
+    assert list(across.colors_of(report, ["b"])) == [*yardsticks, "b", "words"]
     base, model, other, words = (colors[name] for name in ("base", "a", "b", "words"))
     assert len({base, model, other, words}) == 4 and colors["base, normalized means"] == base
 
