@@ -2,10 +2,10 @@
 
 Reads the metadata and the folder of chunk files. Counts the words of passages (tf-idf), reduces the counts to 100
 components, and adjusts the vectors as TuneEmbeddings.py adjusts a model's: half their mean is subtracted, and the
-strongest directions are softened. All of this is fitted without the documents that a training.json lists as held out.
-Writes <output>/1790.parquet and so on (paperId, chunknumber, embedding) and last manifest.json. join_embeddings.py
-joins these vectors with a tuned model's; make TRAIN=para10+lsa does both. Passages without a word that is counted have
-zeros. What was made from the same texts with the same settings is left as it is.
+strongest directions are softened. All of this is fitted without the documents that --training lists as held out. Writes
+<output>/1790.parquet and so on (paperId, chunknumber, embedding) and last manifest.json. A passage none of whose words
+is counted gets zeros. join_embeddings.py joins these vectors with a tuned model's; make report TRAIN=para10+lsa does
+both. What was made from the same texts with the same settings is left as it is.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 The cosine of two joined vectors is the weighted mean of the models' cosines: --share of the second model's, the rest of
 the first's. So a model tuned on neighboring passages can be joined with the words that passages have (fit_lsa.py), or
 with a model tuned with --recombine, which represents the timeline better (benchmarks/TUNING.md). Nothing is trained.
-Writes an embedding folder, which all other scripts read, of as many dimensions as both have together. make
-TRAIN=para10+lsa joins para10 and counted words, TRAIN=para10+joined para10 and para10+timeline.
+Writes an embedding folder, which all other scripts but search_timeline.py read, of as many dimensions as both have
+together. make report TRAIN=para10+lsa joins para10 and counted words; make report TRAIN=para10+joined joins para10 and
+para10+timeline.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def joined(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
     """Return rows of length 1 whose dot product is (1 − share) of the first rows' cosine and share of the other's.
 
     Args:
-        one, other: (passages, dimensions); of zeros, a row's part stays zeros.
+        one, other: (passages, dimensions); a row of zeros stays zeros in its part.
     """
     parts = (1 - share) ** 0.5 * unit_rows(one), share**0.5 * unit_rows(other)
     return np.concatenate(parts, axis=1).astype(np.float32)
