@@ -21,6 +21,7 @@ DEMO_LENGTH := 64
 DEMO_TOPICS := 50 --topic-seeds 3
 APPLY_FLAGS := --max-seq-length 128
 DEMO_RATE := 1e-4
+DEMO_TRIES := 3
 else ifeq ($(DEMO_SIZE),full)
 OUTPUT := demo/output
 DEMO_EVERY := 1
@@ -31,6 +32,7 @@ endif
 
 DEMO_LENGTH ?= 128
 DEMO_RATE ?= 4e-5
+DEMO_TRIES ?= 1
 DEMO_TOPICS ?= 50
 include demo/base_model.mk
 
@@ -42,7 +44,7 @@ PAIRS_PER_YEAR ?= 100
 PAIRS_FLAGS := --level-quantile 1
 PARAPHRASER := $(PYTHON) demo/serve_smollm2.py
 PARAPHRASE_FLAGS := --prompts demo/prompts.toml --prompt-set demo --model SmolLM2-135M-Instruct --concurrency 4 \
-  --max-tokens 200 --tries 1 --accept-rejects drop
+  --max-tokens 200 --tries $(DEMO_TRIES) --accept-rejects drop
 TUNE_FLAGS := --epochs $(DEMO_EPOCHS) --batch-size 32 --learning-rate $(DEMO_RATE) --max-seq-length $(DEMO_LENGTH) \
   --eval-fraction 0.2
 TOPICS_FLAGS := --topics $(firstword $(DEMO_TOPICS))
