@@ -75,6 +75,7 @@ def stages(folder: Path, server: str) -> dict[str, list]:
                               *tuning],
         "embedding, base": [*embed, base, "-o", folder / "embedded/base"],
         "embedding, tuned": [*embed, tuned / "final", "-o", folder / "embedded/tuned"],
+        "counted words": ["fit_lsa.py", *corpus, "--training", tuned / "training.json", "-o", folder / "words"],
         "precocity, ten years": ["calc_precocity_for_embeddings.py", "-m", folder / "metadata.tsv", "-d",
                                  folder / "embedded/tuned", *years, *corpus[2:], "-o", precocity],
         "report on precocity": ["report_precocity.py", precocity, "-t", folder / "metadata.tsv", "-o", precocity],
