@@ -97,6 +97,18 @@ def held_out(paths: list[str]) -> set[str]:
     return {paper_id for path in paths for paper_id in read_training(path)["held_out_documents"]}
 
 
+def wanted(documents: list[Document], training: str | None) -> list[Document]:
+    """Return the documents that are to be written: all, or those that a training held out."""
+    if not training:
+        return documents
+    held = held_out([training])
+    documents = [document for document in documents if document.paper_id in held]
+    if not documents:
+        where = f"{training} names no document of the metadata as held out"
+        raise InputError(f"{where}; pass a training.json of this corpus.")
+    return documents
+
+
 def fit(args, documents: list[Document], started: float) -> None:
     """Write the folder, unless it is there already, made from the same texts with the same settings."""
     from report.topics import needed_texts  # a second, which --help must not take
@@ -108,13 +120,7 @@ def fit(args, documents: list[Document], started: float) -> None:
     settings |= {"seed": args.seed, "fitted_sha256": texts.digest}
     if len(texts.chunks.missing) == len(texts.documents):
         raise InputError(f"{args.rootfolder} has no chunk file of the {len(documents)} documents; check -r.")
-    if args.held_out_of:
-        wanted = held_out([args.held_out_of])
-        documents = [document for document in documents if document.paper_id in wanted]
-        if not documents:
-            where = f"{args.held_out_of} names no document of the metadata as held out"
-            raise InputError(f"{where}; pass a training.json of this corpus.")
-    decades, manifest = corpus.by_decade(documents), folder / corpus.MANIFEST
+    decades, manifest = corpus.by_decade(wanted(documents, args.held_out_of)), folder / corpus.MANIFEST
     if manifest.exists() and corpus.are_written(folder, decades, chunks, settings):
         log.info("%s: there already, made from the same texts with the same settings", folder)
         manifest.touch()  # so that make sees it is up to date
