@@ -34,19 +34,10 @@ def documents_asked_for(args) -> list[Document]:
     documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
     corpus.log_skipped(documents, skipped)
     if args.held_out_of:
-        held = set(held_out_documents(args.held_out_of))
-        documents = [document for document in documents if document.paper_id in held]
-        if not documents:
-            where = f"{args.held_out_of} names no document of the metadata as held out"
-            raise InputError(f"{where}; pass a training.json of this corpus.")
+        documents = corpus.only_held_out(documents, args.held_out_of)
     if args.format == "tsv":
         corpus.check_tsv_names(documents)
     return documents[: args.limit]
-
-
-def held_out_documents(path: str) -> list[str]:
-    """Return the documents that a training held out, sorted."""
-    return sorted(script.read_json(path).get("held_out_documents", ()))
 
 
 # ---------------------------------------------------------------- what is there already
@@ -58,7 +49,7 @@ def settings_of(args) -> dict:
     settings = {"definition": corpus.DEFINITION, "model_sha256": model_digest(args.modelpath)}
     settings |= {name: getattr(args, name) for name in names}
     if args.held_out_of:
-        held = "\n".join(held_out_documents(args.held_out_of))
+        held = "\n".join(corpus.held_out_documents(args.held_out_of))
         settings["held_out_of"] = hashlib.sha256(held.encode()).hexdigest()
     return settings
 

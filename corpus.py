@@ -193,6 +193,15 @@ def decode(data: bytes, path: str | Path, errors: str | None = None) -> str:
         ) from None
 
 
+def documents_of_years(path: str, start: int | None, end: int | None) -> list[Document]:
+    """Return the metadata's documents of these years, and log how many are skipped. InputError where there are none."""
+    documents, skipped = read_metadata(path, start, end)
+    log_skipped(documents, skipped)
+    if not documents:
+        raise InputError(f"{path} has no document of the years asked for; check -s and -e (exclusive).")
+    return documents
+
+
 def log_skipped(documents: list[Document], skipped: Counter) -> None:
     """Log how many documents the metadata has, why rows were skipped, and which files several documents share."""
     reasons = "".join(f"; {count} skipped ({reason})" for reason, count in sorted(skipped.items()))
@@ -719,10 +728,33 @@ def read_if_there(path: Path) -> dict:
         return {}
 
 
+def held_out_documents(training: str) -> list[str]:
+    """Return the paperIds that a training.json names as held out, sorted."""
+    return sorted(read_json(training).get("held_out_documents", ()))
+
+
+def only_held_out(documents: list[Document], training: str) -> list[Document]:
+    """Return the documents that a training held out. InputError where there are none."""
+    held = set(held_out_documents(training))
+    documents = [document for document in documents if document.paper_id in held]
+    if not documents:
+        where = f"{training} names no document of the metadata as held out"
+        raise InputError(f"{where}; pass a training.json of this corpus.")
+    return documents
+
+
 def read_records(folder: Path) -> dict[int, dict]:
     """Return the records of all finished decades, ascending."""
     records = filter(None, map(read_if_there, (folder / DECADE_RECORDS).glob("*.json")))
     return {record["decade"]: record for record in sorted(records, key=lambda record: record["decade"])}
+
+
+def check_kind(folder: Path, key: str) -> None:
+    """Refuse to write over embeddings of another kind: each decade's record must have this key."""
+    records = read_records(folder).values()
+    without_records = not records and any(decade_in(path) is not None for path in folder.glob("*"))
+    if without_records or not all(key in record for record in records):
+        raise InputError(f"{folder} holds other embeddings; name another folder with -o.")
 
 
 def is_so(planned: dict, record: dict) -> bool:

@@ -82,45 +82,21 @@ def write_decades(folder: Path, decades: dict[int, list[Document]], chunks: Chun
         corpus.write_decade(folder, record, write)
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse to write over embeddings of another kind."""
-    records = corpus.read_records(folder).values()
-    without_records = not records and any(corpus.decade_in(path) is not None for path in folder.glob("*"))
-    if without_records or not all("lsa_definition" in record for record in records):
-        raise InputError(f"{folder} holds other embeddings; name another folder with -o.")
-
-
-def held_out(paths: list[str]) -> set[str]:
-    """Return the paperIds that any of these trainings held out."""
-    from report.trainings import read_training
-
-    return {paper_id for path in paths for paper_id in read_training(path)["held_out_documents"]}
-
-
-def wanted(documents: list[Document], training: str | None) -> list[Document]:
-    """Return the documents that are to be written: all, or those that a training held out."""
-    if not training:
-        return documents
-    held = held_out([training])
-    documents = [document for document in documents if document.paper_id in held]
-    if not documents:
-        where = f"{training} names no document of the metadata as held out"
-        raise InputError(f"{where}; pass a training.json of this corpus.")
-    return documents
-
-
 def fit(args, documents: list[Document], started: float) -> None:
     """Write the folder, unless it is there already, made from the same texts with the same settings."""
     from report.topics import needed_texts  # a second, which --help must not take
+    from report.trainings import held_out_by
 
     folder, chunks = Path(args.output), ChunkFolder(args.rootfolder, args.encoding_errors)
-    held = held_out(args.training)
+    held = held_out_by(args.training)
     texts = needed_texts(documents, chunks.afresh(), held, [], args.seed)
     settings = {"format": "parquet", "definition": corpus.DEFINITION, "lsa_definition": DEFINITION}
     settings |= {"seed": args.seed, "fitted_sha256": texts.digest}
     if len(texts.chunks.missing) == len(texts.documents):
         raise InputError(f"{args.rootfolder} has no chunk file of the {len(documents)} documents; check -r.")
-    decades, manifest = corpus.by_decade(wanted(documents, args.held_out_of)), folder / corpus.MANIFEST
+    if args.held_out_of:
+        documents = corpus.only_held_out(documents, args.held_out_of)
+    decades, manifest = corpus.by_decade(documents), folder / corpus.MANIFEST
     if manifest.exists() and corpus.are_written(folder, decades, chunks, settings):
         log.info("%s: there already, made from the same texts with the same settings", folder)
         manifest.touch()  # so that make sees it is up to date
@@ -141,11 +117,8 @@ def fit(args, documents: list[Document], started: float) -> None:
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     script.log_settings(args)
-    documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
-    corpus.log_skipped(documents, skipped)
-    if not documents:
-        raise InputError(f"{args.metadatapath} has no document of the years asked for; check -s and -e (exclusive).")
-    check_folder(Path(args.output))
+    documents = corpus.documents_of_years(args.metadatapath, args.startyear, args.endyear)
+    corpus.check_kind(Path(args.output), "lsa_definition")
     with lock.alone_in(args.output):
         fit(args, documents, started)
     return 0

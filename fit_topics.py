@@ -19,7 +19,7 @@ import corpus
 import lock
 import script
 from corpus import ChunkFolder, Document
-from script import InputError, log
+from script import log
 
 EXAMPLE = "python fit_topics.py -t metadata.tsv -r chunks --topics 250 --training models/para10/training.json -o topics"
 
@@ -59,11 +59,11 @@ def write_mixtures(folder: Path, decades: dict[int, list[Document]], chunks: Chu
 def fit(args, decades: dict[int, list[Document]], started: float) -> None:
     """Write the folder, unless it is there already, made from the same texts with the same settings."""
     from report.topics import DEFINITION, Texts, TopicSettings, fit_and_infer  # a second, which --help must not take
-    from report.trainings import read_training
+    from report.trainings import held_out_by
 
     folder, chunks = Path(args.output), ChunkFolder(args.rootfolder, args.encoding_errors)
     documents = [document for of_decade in decades.values() for document in of_decade]
-    held = {paper_id for path in args.training for paper_id in read_training(path)["held_out_documents"]}
+    held = held_out_by(args.training)
     texts = Texts(documents, chunks.afresh(), held)
     settings = {"format": "parquet", "definition": corpus.DEFINITION, "topic_definition": DEFINITION}
     settings |= {name: getattr(args, name) for name in ("topics", "iterations", "seed")}
@@ -88,10 +88,7 @@ def fit(args, decades: dict[int, list[Document]], started: float) -> None:
 def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     script.log_settings(args)
-    documents, skipped = corpus.read_metadata(args.metadatapath, args.startyear, args.endyear)
-    corpus.log_skipped(documents, skipped)
-    if not documents:
-        raise InputError(f"{args.metadatapath} has no document of the years asked for; check -s and -e (exclusive).")
+    documents = corpus.documents_of_years(args.metadatapath, args.startyear, args.endyear)
     with lock.alone_in(args.output):
         fit(args, corpus.by_decade(documents), started)
     return 0

@@ -63,11 +63,9 @@ def write_joined(folder: Path, folders: list[str], share: float) -> list[dict]:
 
 def check_folder(folder: Path, folders: list[str]) -> None:
     """Refuse to write over what is read, and over embeddings of another kind."""
-    records = corpus.read_records(folder).values()
-    without_records = not records and any(corpus.decade_in(path) is not None for path in folder.glob("*"))
-    is_read = folder.resolve() in [Path(one).resolve() for one in folders]
-    if is_read or without_records or not all("share" in record for record in records):
+    if folder.resolve() in [Path(one).resolve() for one in folders]:
         raise InputError(f"{folder} holds other embeddings; name another folder with -o.")
+    corpus.check_kind(folder, "share")
 
 
 def parse_args(argv: list[str] | None = None):

@@ -100,10 +100,8 @@ def colors_of(report: dict, models: list[str] | None = None) -> dict[str, str]:
     from report.bench import centered_name, normalized_name
     from report.drawing import BASE_COLOR, TOPIC_COLOR, TUNED_COLORS
 
-    base, tuned = (
-        next(iter(report["measured"])),
-        dict.fromkeys(d["of"].partition(",")[0] for d in report["differences"]),
-    )
+    base = next(iter(report["measured"]))
+    tuned = dict.fromkeys(one["of"].partition(",")[0] for one in report["differences"])
     colors = dict.fromkeys((base, centered_name(base), normalized_name(base)), BASE_COLOR)
     colors |= {how: color for name, color in zip(tuned, cycle(TUNED_COLORS)) for how in (name, normalized_name(name))}
     left_out = {how for name in tuned if models and name not in models for how in (name, normalized_name(name))}

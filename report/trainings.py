@@ -25,6 +25,11 @@ def read_training(path: str) -> dict:
     return record
 
 
+def held_out_by(paths: list[str]) -> set[str]:
+    """Return the paperIds that any of these trainings held out."""
+    return {paper_id for path in paths for paper_id in read_training(path)["held_out_documents"]}
+
+
 def read_trainings(folders: list[tuple[str, str]], paths: list[str]) -> dict[str, list[dict]]:
     """Return the training records of each tuned NAME, each with how its vectors were adjusted.
 
