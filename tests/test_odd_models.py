@@ -210,3 +210,15 @@ def test_code_that_a_model_brings_runs_only_with_the_flag_and_the_record_names_i
     for record in ("t/training.json", "e/manifest.json"):
         assert script.read_json(tmp_path / record)["arguments"]["trust_remote_code"] is True
     assert train(words, with_code, tmp_path / "t", "--trust-remote-code", "--centre", "0.9") == 0
+
+
+@pytest.mark.parametrize("place", ["at_import", "in_forward"])
+@pytest.mark.slow
+def test_a_signal_while_the_base_model_loads_is_no_fault_of_the_model(words, with_code, tmp_path, place):
+    """Else the job would end as failed where Slurm's warning comes that early, and would not go on in a new run."""
+    code = (with_code / "halving.py").read_text()
+    told = "__import__('os').kill(__import__('os').getpid(), 10)\n"
+    forward = code.replace("        return features\n", f"        {told}        return features\n")
+    (with_code / "halving.py").write_text(code + told if place == "at_import" else forward)
+    assert train(words, with_code, tmp_path / "t", "--trust-remote-code") == tune.EXIT_STOPPED
+    assert script.read_json(tmp_path / "t/stopped.json")["where"] == "stopped by SIGUSR1"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 
 
-class Stopped(Exception):
-    """A signal asked for the end. The message says where training stands."""
+class Stopped(BaseException):
+    """A signal asked for the end. The message says where training stands.
+
+    Like KeyboardInterrupt it is no Exception: what catches the faults of a base model, or a library, lets it pass.
+    """
 
 
 class StopSignals:

@@ -126,9 +126,13 @@ class User:
 
     def training(self, model: str) -> list[int]:
         """Return the running processes that train a model of this user."""
-        words = ["pgrep", "-f", f"^/.*python -u TuneEmbeddings.py .*output/models/{model} "]
-        pids = subprocess.run(words, capture_output=True, text=True).stdout.split()
-        return [int(pid) for pid in pids if Path(f"/proc/{pid}/cwd").resolve() == self.far]
+        return self.processes(f"^/.*python -u TuneEmbeddings.py .*output/models/{model} ")
+
+    def processes(self, command: str) -> list[int]:
+        """Return the processes of this user whose command matches; the other rig's tests run beside these."""
+        pids = subprocess.run(["pgrep", "-f", command], capture_output=True, text=True).stdout.split()
+        folders = ((int(pid), Path(f"/proc/{pid}/cwd")) for pid in pids)
+        return [pid for pid, folder in folders if folder.resolve() == self.far]
 
     def log(self, job: str) -> str:
         return "".join(path.read_text() for path in self.far.glob(f"logs/*-{job}.out"))

@@ -211,16 +211,16 @@ def test_neither_signal_nor_broken_connection_comes_between_a_job_and_its_line(l
 def signalled_while_submitting(light, call, over_ssh):
     """Submit while Slurm is slow, and signal; return the process, and whether sbatch was still waiting after that."""
     controller = (light.rig / "pid/slurmctld").read_text().strip()
-    waiting = ["pgrep", "-f", f"^sbatch --parsable --hold {TRAIN[1]}"]
+    waiting = f"^sbatch --parsable --hold {TRAIN[1]}"
     subprocess.run(["kill", "-STOP", controller], check=True)
     try:
         running = subprocess.Popen(**call)
-        light.until(lambda: subprocess.run(waiting, capture_output=True).stdout)
+        light.until(lambda: light.processes(waiting))
         for signal in ("-HUP", "-INT", "-TERM"):
             subprocess.run(["kill", signal, str(running.pid)], check=True)
         if over_ssh:
             light.end_sessions()
         time.sleep(0.5)
-        return running, bool(subprocess.run(waiting, capture_output=True).stdout)
+        return running, bool(light.processes(waiting))
     finally:
         subprocess.run(["kill", "-CONT", controller])
