@@ -52,7 +52,7 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     log.info("%s on %d × %s in %s", recipe.base_model, machine.processes, machine.device, machine.precision)
     trainer = training.build_trainer(model, split.train_rows, recipe, run, machine)
 
-    checkpoint = begin(folder, recipe, args.resume and not args.overwrite, machine)
+    checkpoint = begin(args, recipe, machine)
     if checkpoint:
         log.info("going on from %s", checkpoint)
         run.started -= script.read_json(checkpoint / model_folder.WHOLE)["seconds"]  # the record tells all runs' time
@@ -85,14 +85,17 @@ def tune(args, recipe: Recipe, split: Split, stop: StopSignals) -> None:
     }
     stop.too_late = True
     script.write_json(folder / corpus.TRAINING_RECORD, script.run_record(args, run.started, **facts))
+    (folder / model_folder.OVERWRITES).unlink(missing_ok=True)
     log.info("%d steps; the model is in %s", steps, folder / model_folder.FINAL)
 
 
-def begin(folder: Path, recipe: Recipe, resume: bool, machine: training.Machine) -> Path | None:
+def begin(args, recipe: Recipe, machine: training.Machine) -> Path | None:
     """Prepare the output folder, once for all processes; return the checkpoint to go on from, None to start anew."""
+    folder = Path(args.outputdir)
     if machine.is_main:
-        if not (resume and model_folder.newest_whole_checkpoint(folder)):
-            model_folder.start_anew(folder, recipe)
+        goes_on = model_folder.goes_on(folder, recipe, args.resume, args.overwrite)
+        if not (goes_on and model_folder.newest_whole_checkpoint(folder)):
+            model_folder.start_anew(folder, recipe, args.overwrite)
         (folder / model_folder.STOPPED).unlink(missing_ok=True)
     machine.state.wait_for_everyone()
     return model_folder.newest_whole_checkpoint(folder)
@@ -181,7 +184,7 @@ def parse_args(argv: list[str] | None = None):
     add("--resume", action="store_true", help="go on from the last complete checkpoint, if there is one")
     add("--check", action="store_true", help="check pairs, base model and output folder; train nothing")
     add("--keep-finished", action="store_true", help="keep a finished model of these pairs, however it was trained")
-    add("--overwrite", action="store_true", help="delete what an earlier training left in -o")
+    add("--overwrite", action="store_true", help="delete an earlier training in -o; --resume goes on with this one")
     args = arguments.parse_args(argv)
     if args.rootfolder and not args.metadatapath:
         arguments.error("-r/--rootfolder needs -t/--metadatapath, which names each document's file")

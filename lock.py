@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from script import ASIDE, InputError, is_alive, is_main_process, log, name_file, put_back
+from script import ASIDE, InputError, is_alive, is_main_process, leave_terminal, log, name_file, put_back
 
 LOCK = ".lock"  # in an output folder: who works there; .lock-1790 for a part of it that one task of an array makes
 
@@ -54,17 +54,19 @@ def alone_in(folder: str | Path, *parts: str | int):
 
 @contextlib.contextmanager
 def ending_in_order():
-    """Have SIGTERM and SIGUSR1 end this process as Ctrl-C does, giving back what it holds.
+    """Have SIGTERM, SIGUSR1 and SIGHUP end this process as Ctrl-C does, giving back what it holds.
 
-    Slurm sends the second before a time limit. The exit status is the same as without: 143 and 138.
+    Slurm sends the second before a time limit; the third comes when a connection is lost. The exit status is the same
+    as without: 143, 138 and 129.
     """
 
     def interrupt(number, frame):
+        leave_terminal(number)
         raise KeyboardInterrupt(number)
 
     is_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
-    both = (signal.SIGTERM, signal.SIGUSR1) if is_main else ()
-    signals = [number for number in both if signal.getsignal(number) == signal.SIG_DFL]
+    all_three = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP) if is_main else ()
+    signals = [number for number in all_three if signal.getsignal(number) == signal.SIG_DFL]
     for number in signals:
         signal.signal(number, interrupt)
     try:

@@ -140,6 +140,16 @@ def naming_full_disk(folder: str | Path):
         raise OSError(number, os.strerror(number), str(folder)) from error
 
 
+def leave_terminal(number: int) -> None:
+    """After SIGHUP, send what is still said to nowhere: the terminal is gone, and writing there would fail."""
+    if number != signal.SIGHUP:
+        return
+    with open(os.devnull, "r+b", buffering=0) as nowhere:
+        for stream in (0, 1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere.fileno(), stream)
+
+
 def is_main_process() -> bool:
     """Tell whether this is the only process or, under torchrun, the one that writes and reports."""
     return os.environ.get("RANK", "0") == "0"

@@ -58,7 +58,8 @@ def pull_model(place: Place, output: str, train: str) -> None:
         raise InputError(f"{place.path(far)} holds no finished model; see make status, and make train goes on.")
     if not place.dry_run:
         staged.mkdir(parents=True, exist_ok=True)
-    flags = ["--include=/final/***", "--include=/*.json", "--exclude=*"]
+    # A pull that was cut off may have left files of another model.
+    flags = ["--delete", "--include=/final/***", "--include=/*.json", "--exclude=*"]
     place.rsync(flags, place.path(f"{far}/"), f"{staged}/")
     # A file left from a pull that was cut off may have the right size and time, and other content.
     place.rsync([*flags, "--checksum"], place.path(f"{far}/"), f"{staged}/")

@@ -44,7 +44,7 @@ from paraphrase.server import (
     reply_of,
 )
 from paraphrase.waits import LONGEST_WAIT, asked_to_wait
-from script import log
+from script import leave_terminal, log
 
 RETRIES = 5  # of a call that met a passing fault; with FIRST_PAUSE doubled each time, that is a quarter of a minute
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
@@ -264,6 +264,7 @@ class Asker:
         if self.interrupted:
             os._exit(128 + number)
         self.interrupted = number
+        leave_terminal(number)
         under_way = self.gate.under_way
         log.warning("interrupted: waiting for %d replies under way (interrupt again to drop them)", under_way)
         self.gate.stop()
@@ -279,6 +280,24 @@ def pause_after(attempt: int) -> float:
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1)
 
 
+@contextlib.contextmanager
+def told_of_signals(asker: Asker):
+    """Have the signals that announce an end interrupt the asker; afterwards they do what they did before."""
+    loop, before = asyncio.get_running_loop(), {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        handler = signal.getsignal(number)
+        if handler != signal.SIG_IGN:  # as nohup has SIGHUP
+            with contextlib.suppress(ValueError, RuntimeError):  # not the main thread
+                loop.add_signal_handler(number, asker.interrupt, number)
+                before[number] = handler
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
 async def ask(requests: Iterator[Request], total: int, journal: Journal, server: Server, effort: Effort) -> None:
     """Ask a server for these requests, journaling every reply, with progress."""
     import openai
@@ -286,13 +305,10 @@ async def ask(requests: Iterator[Request], total: int, journal: Journal, server:
     async with open_client(openai.AsyncOpenAI, server) as client:
         asker = Asker(client, journal, server, effort)
         await check_model(client, server)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError, RuntimeError):  # not the main thread
-                loop.add_signal_handler(number, asker.interrupt, number)
         showing = asyncio.create_task(show_progress(asker, total))
         try:
-            await asker.run(requests)
+            with told_of_signals(asker):
+                await asker.run(requests)
         finally:
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)  # the bar ends before the next line begins

@@ -82,21 +82,20 @@ begin() {  # WORD...
 
 # Run the words as the job's one step. If Slurm stopped it early (time limit, preemption), have the job started again.
 run_to_the_end() {
-  local folder how word words=() status=0 restarts=${SLURM_RESTART_COUNT:-0}
+  local folder finished now status=0 restarts=${SLURM_RESTART_COUNT:-0}
   begin "$@"
   folder=$(output_of "$@")
-  for word in "$@"; do
-    # The first run has deleted the earlier training, its record first; a later one goes on with its own.
-    if [ "$word" = --overwrite ] && [ "$restarts" -gt 0 ] && [ ! -e "$folder/training.json" ]; then continue; fi
-    words+=("$word")
-  done
+  finished=$(written "$folder/training.json")
   echo "$(date '+%F %T') $SLURM_JOB_NAME $SLURM_JOB_ID on $(hostname), GPUs ${SLURM_GPUS_ON_NODE:-0}, restart $restarts"
-  printf '%q ' "${words[@]}"; echo
+  printf '%q ' "$@"; echo
   rm -f "$folder/stopped.json"
   # Bash puts the signal off until the step has ended, and does not die of it.
   trap : USR1 TERM
-  srun --ntasks=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "${words[@]}" || status=$?
+  srun --ntasks=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "$@" || status=$?
   echo "$(date '+%F %T') ended with status $status"
+  # torchrun ends with 1 for a signal that comes when all is done. A training writes its record last.
+  now=$(written "$folder/training.json")
+  if [ -n "$now" ] && [ "$now" != "$finished" ]; then exit 0; fi
   # 75: stopped by a signal with a checkpoint, which torchrun turns into 1; 143 and 138: ended by a preemption's TERM
   # or by USR1, with what was done by then.
   case $status in
@@ -106,6 +105,8 @@ run_to_the_end() {
   esac
   exit "$status"
 }
+
+written() { stat -c '%i %Y' "$1" 2> /dev/null || true; }  # FILE: which file it is, and of what time
 
 again() {
   # The last task of an array has the array's own number for its SLURM_JOB_ID.

@@ -48,6 +48,24 @@ def test_a_second_run_is_told_who_works_there_and_the_folder_is_free_again_after
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_a_run_that_is_told_to_end_gives_its_lock_back(tmp_path, number):
+    with held_by_another(tmp_path) as running:
+        running.send_signal(number)
+        running.wait()
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_run_under_nohup_outlives_its_terminal(tmp_path):
+    words = ["nohup", sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout.readline() == "held\n"
+        running.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert running.poll() is None
+        running.kill()
+
+
 def test_a_run_that_was_killed_leaves_a_lock_that_the_next_takes_over_with_a_line(tmp_path, caplog):
     with held_by_another(tmp_path) as running:
         pass

@@ -264,9 +264,10 @@ def test_a_refused_parameter_is_remembered(table, server):  # noqa: F811
 def test_ctrl_c_waits_for_the_replies_that_are_paid_for(table, server):  # noqa: F811
     server.reply = lambda request: (time.sleep(0.5), shorten(request))[1]
     output = table.parent / "paraphrased.tsv"
-    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    ways = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGHUP: 129}
+    for number, status in ways.items():
         server.requests.clear()
-        before = len(journal_of(table)) if number == signal.SIGTERM else 0
+        before = len(journal_of(table)) if number != signal.SIGINT else 0
         running = generator_process.start(table, output, server.url, "--concurrency", "4")
         while len(server.requests) < 4:
             time.sleep(0.01)

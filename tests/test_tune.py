@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import corpus
 import encoder
 import script
 import TuneEmbeddings as tune
+from tuning import folder as model_folder
 from tuning import recipe, scores, split, trainer
 from tuning.folder import newest_whole_checkpoint
 
@@ -306,6 +308,62 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_resuming_ends_the_same(
     assert not (folder / "stopped.json").exists()
     assert script.read_json(folder / "training.json")["steps"] == script.read_json(whole / "training.json")["steps"]
     assert_same_weights(folder, whole)
+
+
+@pytest.mark.slow
+def test_a_training_whose_terminal_is_gone_writes_a_checkpoint(trained, tiny_encoder, tmp_path):
+    """As when the connection to a login node breaks: SIGHUP comes, and what is written to the terminal fails."""
+    import pty
+
+    folder = tmp_path / "model"
+    flags = command(trained[1], tiny_encoder, folder, "--epochs", "60", "--save-steps", "20")
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "TuneEmbeddings.py", *flags])
+    while not newest_complete(folder):
+        if select.select([terminal], [], [], 0.01)[0]:
+            os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == tune.EXIT_STOPPED
+    stopped = script.read_json(folder / "stopped.json")
+    assert stopped["signal"] == "SIGHUP" and f"step {newest_complete(folder)} of" in stopped["where"]
+
+
+def newest_complete(folder):
+    """Return the step of the last whole checkpoint, 0 if there is none."""
+    return max((int(path.parent.name.split("-")[1]) for path in folder.glob("checkpoint-*/complete.json")), default=0)
+
+
+@pytest.mark.slow
+def test_a_stopped_training_that_overwrites_goes_on_by_the_same_command(trained, tiny_encoder, tmp_path, start, caplog):
+    whole, table = trained
+    folder = tmp_path / "model"
+    flags = command(table, tiny_encoder, folder, "--epochs", "6", "--resume", "--overwrite")
+    shutil.copytree(whole, folder)
+    for path in folder.glob("checkpoint-*"):
+        shutil.rmtree(path)
+    assert signalled(start(flags, subprocess.PIPE), folder, signal.SIGTERM)[0] == tune.EXIT_STOPPED
+    checkpoint = newest_whole_checkpoint(folder)
+    caplog.clear()
+    assert tune.main(flags) == 0 and f"going on from {checkpoint}" in caplog.text
+    assert_same_weights(folder, whole)
+    caplog.clear()
+    assert tune.main(flags) == 0 and "going on from" not in caplog.text  # what is finished is overwritten
+    assert not list(folder.glob("overwrites*"))
+
+
+def test_both_flags_go_on_with_what_overwriting_began_and_by_the_same_recipe_alone(tmp_path):
+    one, other = (recipe.recipe_of(tune.parse_args(["-d", "p", "-o", "m", "--epochs", n])) for n in "23")
+    goes_on = model_folder.goes_on
+    model_folder.start_anew(tmp_path, one, overwrite=False)
+    assert goes_on(tmp_path, one, True, False) and not goes_on(tmp_path, one, True, True)
+    model_folder.start_anew(tmp_path, one, overwrite=True)
+    assert goes_on(tmp_path, one, True, True) and not goes_on(tmp_path, one, False, True)
+    assert not goes_on(tmp_path, other, True, True)
+    assert model_folder.state_of(tmp_path, other, True, True) == model_folder.UNFINISHED
+    (tmp_path / "training.json").write_text("{}")
+    assert not goes_on(tmp_path, one, True, True)
 
 
 @pytest.mark.slow

@@ -315,8 +315,10 @@ def test_a_training_that_learned_nothing_says_so(tiny_encoder, tmp_path, caplog)
 def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(pairs, tiny_encoder, tmp_path, capsys):  # noqa: F811
     folder = tmp_path / "model"
     flags = command(pairs, tiny_encoder, folder, "--precision", "fp32", "--save-steps", "1", "--learning-rate", "1e38")
+    flags.append("--overwrite")
     assert tune.main(flags) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "model/overwrites.json").exists()  # with --overwrite, the same command starts anew
     assert "the loss became infinite or NaN after step" in said and "lower --learning-rate than 1e+38" in said
     kept = newest_whole_checkpoint(folder)
     assert kept is not None and str(kept) in said and not (folder / "final").exists()

@@ -16,6 +16,7 @@ from .recipe import ADJUSTMENT, LACKED, Recipe
 
 RECIPE = "recipe.json"  # what the checkpoints beside it were made with
 WHOLE = "complete.json"  # written into a checkpoint once all of it is on disk
+OVERWRITES = "overwrites.json"  # says that --overwrite began the training below
 STOPPED = "stopped.json"  # says that the training below ended on a signal and waits to be resumed
 FINAL = "final"  # the tuned model
 MARK = "adjustment.json"  # in it: how much was adjusted, and how many layers at its end do it
@@ -34,7 +35,7 @@ def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool, keep: 
     Raises:
         InputError: the folder holds another training, or an unfinished one and neither flag says what to do.
     """
-    if overwrite:
+    if overwrite and not goes_on(folder, recipe, resume, overwrite):
         return UNFINISHED
     if not (folder / RECIPE).exists():
         # A training stopped before its first step has left nothing but the word that it was.
@@ -53,6 +54,17 @@ def state_of(folder: Path, recipe: Recipe, resume: bool, overwrite: bool, keep: 
     if not finished:
         return UNFINISHED
     return OTHER_ADJUSTMENT if changed else FINISHED
+
+
+def goes_on(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
+    """Tell whether a run goes on from the folder's checkpoints, if there are any.
+
+    With both flags it does where --overwrite began them, by this recipe: the same command again, after it was stopped.
+    """
+    if not overwrite:
+        return resume
+    is_begun = (folder / OVERWRITES).exists() and not (folder / corpus.TRAINING_RECORD).exists()
+    return resume and is_begun and not set(changed_settings(folder, recipe)) - set(ADJUSTMENT)
 
 
 def changed_settings(folder: Path, recipe: Recipe) -> dict[str, str]:
@@ -98,8 +110,8 @@ def take_as_it_is(folder: Path, recipe: Recipe, look_only: bool) -> None:
 
 def earlier_products(folder: Path) -> list[Path]:
     """Return what an earlier training left in the folder, but for its recipe."""
-    products = [folder / name for name in (corpus.TRAINING_RECORD, FINAL, STOPPED, corpus.KEPT)] + checkpoints(folder)
-    return [path for path in products if path.exists()]
+    names = (corpus.TRAINING_RECORD, FINAL, STOPPED, corpus.KEPT, OVERWRITES)
+    return [path for path in [*(folder / name for name in names), *checkpoints(folder)] if path.exists()]
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -108,11 +120,13 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
     script.write_json(folder / RECIPE, dataclasses.asdict(recipe))
 
 
-def start_anew(folder: Path, recipe: Recipe) -> None:
+def start_anew(folder: Path, recipe: Recipe, overwrite: bool) -> None:
     """Delete an earlier training and write the new recipe; the old one stays until all it tells about is gone."""
     for old in earlier_products(folder):
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     write_recipe(folder, recipe)
+    if overwrite:
+        script.write_json(folder / OVERWRITES, {})
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -1,8 +1,10 @@
-"""Signals that announce an end: Slurm's warning before the time limit, a preemption, Ctrl-C."""
+"""Signals that announce an end: Slurm's warning before the time limit, a preemption, Ctrl-C, a lost connection."""
 
 from __future__ import annotations
 
 import signal
+
+import script
 
 
 class Stopped(BaseException):
@@ -25,7 +27,9 @@ class StopSignals:
         self.too_late = False  # whether all is done
 
     def __enter__(self):
-        numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+        numbers = [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+            numbers.append(signal.SIGHUP)
         self.handlers_before = {number: signal.signal(number, self.take) for number in numbers}
         return self
 
@@ -36,6 +40,7 @@ class StopSignals:
     def take(self, number, frame):
         """Handle a signal; a second Ctrl-C doesn't wait for the end of the step."""
         self.received = signal.Signals(number).name
+        script.leave_terminal(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if not self.training and not self.too_late:

@@ -30,7 +30,7 @@ from encoder import (
 )
 from script import InputError, log
 
-from .folder import WHOLE, newest_whole_checkpoint, save_model
+from .folder import OVERWRITES, WHOLE, newest_whole_checkpoint, save_model
 from .recipe import Recipe
 from .stopping import StopSignals
 
@@ -292,6 +292,7 @@ def train(trainer, run: Run, checkpoint: Path | None, stop: StopSignals) -> int:
         return trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).global_step
     except NonFiniteLoss:
         kept = newest_whole_checkpoint(run.folder)
+        (run.folder / OVERWRITES).unlink(missing_ok=True)  # so that --overwrite does not go on from here
         raise InputError(
             f"the loss became infinite or NaN after step {trainer.state.global_step}"
             f"{f'; {kept} is complete and kept' if kept else ''}; train anew with a lower --learning-rate than "

@@ -309,3 +309,11 @@ while not os.environ.get("SLURM_RESTART_COUNT"):
     assert sent.until_ended(job) == "COMPLETED", sent.log(job)
     said = sent.log(job)
     assert 0 < said.find("the calls under way have ended") < said.find("goes on in a new run"), said
+
+    # Stopped before the server answers, the job goes on in a new run, too.
+    late = """bash -c '[ -n "$SLURM_RESTART_COUNT" ] || exec sleep 300; exec python3 openai_server.py $0' "$PORT" """
+    file.write_text(edited.replace(server, f"SERVER=({late})"))
+    job = sent.submit("slurm/paraphrase_local.slurm", "tiny")
+    sent.until(lambda: "waiting for the server" in sent.log(job))
+    sent.delta(f"scancel --batch --signal=USR1 {job}")
+    assert sent.until_ended(job) == "COMPLETED" and "goes on in a new run" in sent.log(job), sent.log(job)

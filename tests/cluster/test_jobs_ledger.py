@@ -103,7 +103,7 @@ def test_wait_does_not_believe_a_failure_that_slurm_has_forgotten(light):
     assert f"apply {array} COMPLETED" in light.delta(without)
 
 
-def test_a_stopped_task_goes_on_alone_though_slurm_is_slow_to_answer_and_overwrites_once(light):
+def test_a_stopped_task_goes_on_alone_though_slurm_is_slow_to_answer(light):
     down = settings(light, "down.conf", "SlurmctldPort=1", "MessageTimeout=1", without="SlurmctldPort")
     conf = light.far / "work/slurm.conf"
     conf.symlink_to(light.rig / "slurm.conf")
@@ -139,11 +139,11 @@ run_to_the_end bash work/step --overwrite -o "output/$SLURM_ARRAY_TASK_ID"
     runs = sorted((light.far / "runs").read_text().splitlines())
     assert runs == [
         "1 : --overwrite -o output/1",
-        "2 1: --overwrite -o output/2",  # the earlier model was there still: stopped before it had begun
+        "2 1: --overwrite -o output/2",  # TuneEmbeddings.py tells whether it has begun to overwrite
         "2 : --overwrite -o output/2",
-        "3 1: -o output/3",
+        "3 1: --overwrite -o output/3",
         "3 : --overwrite -o output/3",
-        "4 1: -o output/4",
+        "4 1: --overwrite -o output/4",
         "4 : --overwrite -o output/4",
     ]
 

@@ -200,7 +200,11 @@ def test_decades_and_models_that_are_only_here_are_not_replaced(sent):
     sent.make("pull-model", fails="holds another model, trained here")
     assert script.read_json(mine / "training.json") == {"trained": "here"}
     shutil.rmtree(mine)
+    left = mine.with_name(".nopara.pull") / "final/1_Dense/model.safetensors"  # by a pull of another model, cut off
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of another model")
     sent.make("pull-model")
+    assert not (mine / "final/1_Dense").exists()
     script.write_json(sent.far / "output/models/nopara/training.json", {"trained": "there, again"})
     sent.make("pull-model")  # one that was pulled may be replaced
     assert script.read_json(mine / "training.json") == {"trained": "there, again"}
