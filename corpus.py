@@ -812,6 +812,26 @@ def write_decade(folder: Path, record: dict, write: Callable[[Path], None] | Non
     write_json(path, record | {"bytes": file_size(target), "sha256": file_digest(target)})
 
 
+def write_decades(folder: Path, decades: dict[int, list[Document]], chunks: ChunkFolder, settings: dict, embed) -> None:
+    """Write every decade's file and record, a decade at a time.
+
+    Args:
+        chunks: gathers what was odd in the files.
+        settings: what the records say of how the vectors were made.
+        embed: takes a decade's texts and returns their vectors, float32, (passages, dimensions).
+    """
+    for decade, documents in decades.items():
+        plan = DecadePlan(decade, chunks, settings)
+        paper_ids, numbers, texts = plan.read(documents)
+        chunks.add(plan.chunks)
+        write, record = None, plan.record() | {"oddities": {}}
+        if texts:
+            vectors = embed(texts)
+            write = functools.partial(write_embeddings, paper_ids=paper_ids, chunk_numbers=numbers, vectors=vectors)
+            record["dimensions"] = vectors.shape[1]
+        write_decade(folder, record, write)
+
+
 def manifest_facts(model: str, records: list[dict]) -> dict:
     """Return what the manifest of an embedding folder says besides how it was made."""
     oddities = Counter()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import random
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,20 +67,6 @@ class WordVectors:
         return (unit_rows(vectors @ self.matrix + self.bias) * known).astype(np.float32)
 
 
-def write_decades(folder: Path, decades: dict[int, list[Document]], chunks: ChunkFolder, settings, vectors) -> None:
-    """Write every decade's file and record."""
-    for decade, documents in decades.items():
-        plan = corpus.DecadePlan(decade, chunks, settings)
-        paper_ids, numbers, texts = plan.read(documents)
-        chunks.add(plan.chunks)
-        write, record = None, plan.record() | {"oddities": {}}
-        if texts:
-            rows = vectors.of(texts)
-            write = partial(corpus.write_embeddings, paper_ids=paper_ids, chunk_numbers=numbers, vectors=rows)
-            record["dimensions"] = rows.shape[1]
-        corpus.write_decade(folder, record, write)
-
-
 def fit(args, documents: list[Document], started: float) -> None:
     """Write the folder, unless it is there already, made from the same texts with the same settings."""
     from report.topics import needed_texts  # a second, which --help must not take
@@ -104,7 +89,7 @@ def fit(args, documents: list[Document], started: float) -> None:
     log.info("fitting counted words, %d documents left out", len(held))
     vectors = WordVectors(texts, args.seed)
     manifest.unlink(missing_ok=True)
-    write_decades(folder, decades, chunks, settings, vectors)
+    corpus.write_decades(folder, decades, chunks, settings, vectors.of)
     chunks.log_oddities()
     found = corpus.read_records(folder)
     facts = corpus.manifest_facts("latent semantic analysis", [found[decade] for decade in decades])

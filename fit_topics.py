@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import sys
 import time
-from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
+
+import numpy as np
 
 import corpus
 import lock
@@ -39,23 +40,6 @@ def parse_args(argv: list[str] | None = None):
     return arguments.parse_args(argv)
 
 
-def write_mixtures(folder: Path, decades: dict[int, list[Document]], chunks: ChunkFolder, settings, mixtures) -> None:
-    """Write every decade's file and record.
-
-    Args:
-        mixtures: float32, (passages, topics), in the order of the decades.
-    """
-    start = 0
-    for decade, documents in decades.items():
-        plan = corpus.DecadePlan(decade, chunks, settings)
-        paper_ids, numbers, texts = plan.read(documents)
-        vectors = mixtures[start : start + len(texts)]
-        start += len(texts)
-        write = partial(corpus.write_embeddings, paper_ids=paper_ids, chunk_numbers=numbers, vectors=vectors)
-        record = plan.record() | {"oddities": {}} | ({"dimensions": settings["topics"]} if texts else {})
-        corpus.write_decade(folder, record, write if texts else None)
-
-
 def fit(args, decades: dict[int, list[Document]], started: float) -> None:
     """Write the folder, unless it is there already, made from the same texts with the same settings."""
     from report.topics import DEFINITION, Texts, TopicSettings, fit_and_infer  # a second, which --help must not take
@@ -73,9 +57,10 @@ def fit(args, decades: dict[int, list[Document]], started: float) -> None:
     else:
         log.info("fitting %d topics, %d documents left out", args.topics, len(texts.held & texts.words.keys()))
         how = TopicSettings(args.topics, args.iterations, range(args.seed, args.seed + 1), args.workers)
-        mixtures = fit_and_infer(texts.fitted(), list(chain(*texts.words.values())), how, args.seed)
+        mixtures = iter(fit_and_infer(texts.fitted(), list(chain(*texts.words.values())), how, args.seed))
         (folder / corpus.MANIFEST).unlink(missing_ok=True)
-        write_mixtures(folder, decades, chunks, settings, mixtures)
+        # The mixtures are in the order of the decades.
+        corpus.write_decades(folder, decades, chunks, settings, lambda of: np.stack(list(islice(mixtures, len(of)))))
         texts.chunks.log_oddities()
     found = corpus.read_records(folder)
     facts = corpus.manifest_facts(f"topic model of {args.topics} topics", [found[decade] for decade in decades])
@@ -89,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     args, started = parse_args(argv), time.time()
     script.log_settings(args)
     documents = corpus.documents_of_years(args.metadatapath, args.startyear, args.endyear)
+    corpus.check_kind(Path(args.output), "topic_definition")
     with lock.alone_in(args.output):
         fit(args, corpus.by_decade(documents), started)
     return 0

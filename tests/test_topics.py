@@ -46,6 +46,14 @@ def test_mixtures_are_an_embedding_folder_by_which_precocity_is_measured(two_kin
     assert len(rows) == 96 and all(float(row[8]) > 0 for row in rows if row[3] == "1.0" and row[5] == "10")
 
 
+def test_embeddings_of_a_model_are_not_written_over(two_kinds, tmp_path, capsys):
+    vectors = two_kinds.folder / "topics"
+    corpus.write_embeddings(vectors / "1890.parquet", ["t00"], [0], np.ones((1, 3), dtype=np.float32))
+    before = (vectors / "1890.parquet").read_bytes()
+    assert fit(two_kinds)[0] == 2 and "holds other embeddings; name another folder" in capsys.readouterr().err
+    assert (vectors / "1890.parquet").read_bytes() == before
+
+
 def test_what_was_held_out_is_not_fitted_on_and_nothing_is_fitted_twice(two_kinds, caplog, monkeypatch):
     held, fitted = [f"t{i:02d}" for i in range(0, 50, 2)], []
     training = two_kinds.folder / "training.json"
