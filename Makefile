@@ -152,7 +152,6 @@ $(OUTPUT)/report/$(TRAIN)/report.html: $(call stamps,$(COMPARED:%=embeddings/%/m
 
 # ---- the experiment: what does paraphrase change, or a flag of tuning? ----------------------------------------------
 # EXPERIMENT_SETS = nopara nopara+long compares nopara with the same pairs tuned with TUNE_FLAGS_long, too.
-EXPERIMENT := $(OUTPUT)/experiment
 RUNS := $(call runs,$(EXPERIMENT_TUNES))
 # All embed the documents that the first run held out: enough to compare models by.
 HELD_OUT := $(EXPERIMENT)/$(firstword $(RUNS))/training.json
@@ -161,7 +160,7 @@ experiment: $(EXPERIMENT)/report/report.html ## Tune without and with paraphrase
 	@echo "The report: $<"
 
 define experiment_run # model, seed
-$(call training,$(EXPERIMENT)/$(1)-seed$(2),$(1),$(2),$$(EXPERIMENT_FLAGS))
+$(call training,$(EXPERIMENT)/$(1)-seed$(2),$(1),$(2),$$(EXPERIMENT_SPLIT:%=--split-seed %))
 
 $(EXPERIMENT)/$(1)-seed$(2)/embeddings/manifest.json: $(EXPERIMENT)/$(1)-seed$(2)/training.json $(HELD_OUT) \
     $(APPLYING) $(call stamps,held) | $(READY)
@@ -200,9 +199,9 @@ format: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format .
 
 # ---- cleaning -------------------------------------------------------------------------------------------------------
-clean: ## Delete pairs, embeddings, precocity, maps and reports; never paraphrases or models.
+clean: ## Delete pairs, embeddings, counted words, precocity, maps, reports; never paraphrases or models.
 	rm -rf $(addprefix $(OUTPUT)/,pairs embeddings lsa precocity map report settings)
-	rm -rf $(EXPERIMENT)/*/embeddings $(addprefix $(EXPERIMENT)/,base lsa report)
+	rm -rf $(EXPERIMENT)/*-seed*/embeddings $(addprefix $(EXPERIMENT)/,base lsa report)
 
 clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=yes.
 	@for journal in $(wildcard $(OUTPUT)/paraphrased/*.journal.jsonl); do \
@@ -211,8 +210,8 @@ clean-paid: ## Say what paraphrases and models cost; delete them with CONFIRM=ye
 	    END { printf "%s: %d paid replies, %d tokens, $$%.2f\n", name, replies, tokens, dollars }'; done
 	@for record in $(wildcard $(OUTPUT)/models/*/training.json $(EXPERIMENT)/*/training.json); do \
 	  awk -F : -v name="$${record%/*}" '/^ "seconds":/ { printf "%s: %.1f minutes of training\n", name, $$2 / 60 }' $$record; done
-	@if [ "$(CONFIRM)" = yes ]; then rm -rf $(OUTPUT)/paraphrased $(OUTPUT)/models $(EXPERIMENT); echo "deleted"; \
-	  else echo "Nothing deleted. make clean-paid CONFIRM=yes deletes $(OUTPUT)/paraphrased, models and experiment."; fi
+	@if [ "$(CONFIRM)" = yes ]; then rm -rf $(OUTPUT)/paraphrased $(OUTPUT)/models $(EXPERIMENT)/*-seed*; echo "deleted"; \
+	  else echo "Nothing deleted. make clean-paid CONFIRM=yes deletes $(OUTPUT)/paraphrased and all models."; fi
 
 # Whatever is asked for and neither exists nor can be made.
 .DEFAULT:

@@ -44,8 +44,8 @@
 # ---- tuning and embedding ----
 # A name on the Hugging Face hub, or a folder.
 #BASE_MODEL = sentence-transformers/all-distilroberta-v1
-# With fewer than a few hundred documents, hold out more of them than the default 5%. With fewer than a few thousand
-# pairs, use a higher learning rate than the default 5e-5 (benchmarks/TUNING.md).
+# With fewer than a few hundred documents, hold out more of them than the default 5%. With a few hundred pairs,
+# use a higher learning rate than the default 5e-5 (benchmarks/TUNING.md).
 #TUNE_FLAGS = --eval-fraction 0.2 --learning-rate 1e-4 --batch-size 32
 # The published settings instead: TUNE_FLAGS = --recipe replication
 #APPLY_FLAGS = --dtype float16
@@ -124,7 +124,10 @@
 # nopara, nopara+timeline, and joined vectors.
 #EXPERIMENT_SETS = nopara para10 para20
 #EXPERIMENT_SEEDS = 0 1 2
-#EXPERIMENT_FLAGS = --split-seed 1
+# The same models on other held-out documents, in a folder of their own.
+#EXPERIMENT = output/experiment-1
+#EXPERIMENT_SPLIT = 1
+# held-out, or all documents, as make report does.
 #EXPERIMENT_EMBEDS = all
 
 # ---- environment ----

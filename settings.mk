@@ -37,9 +37,10 @@ PRECOCITY_REPORT_FLAGS | section                  |                       | flag
 PRECOCITY              | report                   | $(if $(CAMPUS),no,yes) | no: make report shows precocity only if it was pulled
 MAP_FLAGS              | map                      |                       | flags of draw_map.py
 REPORT_FLAGS           | report                   |                       | flags of evaluate_timeline.py
+EXPERIMENT             |                          | $(OUTPUT)/experiment  | folder of an experiment
 EXPERIMENT_SETS        | experiment               | nopara para10 para20  | models that make experiment compares
 EXPERIMENT_SEEDS       | experiment               | 0 1 2                 | seeds that each of them is tuned with
-EXPERIMENT_FLAGS       | tune                     |                       | further flags of TuneEmbeddings.py there
+EXPERIMENT_SPLIT       | tune                     |                       | --split-seed there: other documents are held out
 EXPERIMENT_EMBEDS      | held                     | held-out              | held-out, or all documents, as make report does
 PYTHON3                |                          | python3               | Python that makes the environment
 PYTHON                 |                          | $(VENV)/bin/python    | Python that runs the scripts
@@ -106,7 +107,7 @@ $(foreach name,$(SETTINGS) $(VARIANTS:%=TUNE_FLAGS_%),$(if $(filter recursive,$(
 
 # A comment after a value leaves blanks at its end: OUTPUT = out  # mine
 $(foreach name,$(filter-out %_FLAGS %_SBATCH,$(SETTINGS)),$(eval override $(name) := $$(strip $$($(name)))))
-NAMES := OUTPUT METADATA CHUNKS BASE_MODEL
+NAMES := OUTPUT METADATA CHUNKS BASE_MODEL EXPERIMENT
 $(foreach name,$(NAMES),$(if $(filter 1,$(words $($(name)))),,\
   $(error $(name) is '$($(name))'; it must be one name without spaces)))
 $(foreach name,$(NAMES),$(foreach mark," ' $$ $(hash) & ; % :,$(if $(findstring $(mark),$($(name))),\
@@ -118,7 +119,7 @@ $(foreach name,PRECOCITY EXPERIMENT_EMBEDS,$(if $(and $(filter 1,$(words $($(nam
   $($(name)))),,$(error $(name) is '$($(name))'; it is one of: $(WORDS_$(name)))))
 # base, topics, nopara, or para and digits; nopara and para10 also with the name of flags of their own
 $(if $(shell grep -xE 'base|topics|(nopara|para[0-9]+)(\+[A-Za-z0-9._-]+)?' <<< '$(TRAIN)'),,\
-  $(error TRAIN is '$(TRAIN)'; it is para10, para20 … or nopara, or one of them with flags of its own, like para10+timeline))
+  $(error TRAIN is '$(TRAIN)'; it is para10, para20 …, nopara, base or topics, or one of the first with more, like para10+lsa))
 
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)

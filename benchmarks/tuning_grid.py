@@ -106,7 +106,7 @@ def run_experiment(args, folder: Path, split: int | None, names: dict[str, str])
     words = ["make", *args.settings, f"EXPERIMENT={folder}", f"EXPERIMENT_SETS={' '.join(names)}"]
     words += [f"EXPERIMENT_SEEDS={' '.join(map(str, args.seeds))}"]
     words += [f"TUNE_FLAGS_{variant}={VARIANTS[variant]}" for variant in names.values() if VARIANTS[variant]]
-    words += [] if split is None else [f"EXPERIMENT_FLAGS=--split-seed {split}"]
+    words += [] if split is None else [f"EXPERIMENT_SPLIT={split}"]
     log.info("%s experiment", shlex.join(words))
     if subprocess.run([*words, "experiment"], cwd=ROOT, stdout=sys.stderr).returncode:
         raise InputError("make experiment failed; see above, then run the same command again.")

@@ -88,6 +88,12 @@ def test_from_texts_to_report_and_then_nothing_is_left_to_do(make, server):
     assert len(server.requests) == len(flagged)
     make("clean-paid", "CONFIRM=yes")
     assert not (output / "paraphrased").exists() and not (output / "models").exists()
+    mine = output / "mine"  # EXPERIMENT names it by mistake; the runs alone are deleted, in folders with a seed
+    for name in ("notes.txt", "nopara-seed0/training.json"):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text("{}")
+    make("clean-paid", f"EXPERIMENT={mine}", "CONFIRM=yes")
+    assert [path.name for path in mine.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.slow
@@ -149,7 +155,7 @@ def test_the_grid_measures_each_variant_and_repeats_nothing(make):
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == short
     assert picture.read_bytes().startswith(b"\x89PNG")
     sets = ("EXPERIMENT_SETS=nopara nopara+scale-40", "EXPERIMENT_SEEDS=0", f"EXPERIMENT={folder}")
-    flags = ("EXPERIMENT_FLAGS=--split-seed 1", "TUNE_FLAGS_scale-40=--scale 10 --overwrite")
+    flags = ("EXPERIMENT_SPLIT=1", "TUNE_FLAGS_scale-40=--scale 10 --overwrite")
     assert ran(make("experiment", *sets, *flags).stdout) == ["TuneEmbeddings", "Apply_Tuned_Model", "evaluate_timeline"]
 
 
@@ -540,11 +546,14 @@ def test_the_number_in_a_models_name_is_its_percentage_of_paraphrase(make, name,
         (["pairs", "METADATA=nowhere.tsv"], "There is no nowhere.tsv and no rule to make it"),
         (["pears"], "There is no pears and no rule to make it"),
         (["pairs", "CONFIG=nowhere.mk"], "CONFIG=nowhere.mk does not exist"),
-        (["pairs", "TRAIN=paraxx", "PARAPHRASE_SET=paraxx"], "TRAIN is 'paraxx'; it is para10, para20 … or nopara"),
+        (
+            ["pairs", "TRAIN=paraxx", "PARAPHRASE_SET=paraxx"],
+            "TRAIN is 'paraxx'; it is para10, para20 …, nopara, base or topics",
+        ),
         (["report", "TRAIN=para10+long"], "+long needs flags of its own: TUNE_FLAGS_long = … in"),
         (
             ["report", "TRAIN=base+timeline"],
-            "TRAIN is 'base+timeline'; it is para10, para20 … or nopara, or one of them",
+            "TRAIN is 'base+timeline'; it is para10, para20 …, nopara, base or topics, or one of",
         ),
         (["experiment", "EXPERIMENT_EMBEDS=All"], "EXPERIMENT_EMBEDS is 'All'; it is one of: held-out all"),
         (["report", "PRECOCITY=Yes"], "PRECOCITY is 'Yes'; it is one of: yes no"),
