@@ -93,10 +93,7 @@ def begin(args, recipe: Recipe, machine: training.Machine) -> Path | None:
     """Prepare the output folder, once for all processes; return the checkpoint to go on from, None to start anew."""
     folder = Path(args.outputdir)
     if machine.is_main:
-        goes_on = model_folder.goes_on(folder, recipe, args.resume, args.overwrite)
-        if not (goes_on and model_folder.newest_whole_checkpoint(folder)):
-            model_folder.start_anew(folder, recipe, args.overwrite)
-        (folder / model_folder.STOPPED).unlink(missing_ok=True)
+        model_folder.prepare(folder, recipe, args.resume, args.overwrite)
     machine.state.wait_for_everyone()
     return model_folder.newest_whole_checkpoint(folder)
 
@@ -239,7 +236,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             run(args, stop)
         except Stopped as where:
-            if script.is_main_process():
+            if script.is_main_process() and not args.check:
                 stopped = Path(args.outputdir) / model_folder.STOPPED
                 script.write_json(stopped, {"signal": stop.received, "where": str(where)})
             log.warning("%s; the same command with --resume goes on", where)

@@ -220,5 +220,7 @@ def test_a_signal_while_the_base_model_loads_is_no_fault_of_the_model(words, wit
     told = "__import__('os').kill(__import__('os').getpid(), 10)\n"
     forward = code.replace("        return features\n", f"        {told}        return features\n")
     (with_code / "halving.py").write_text(code + told if place == "at_import" else forward)
+    assert train(words, with_code, tmp_path / "t", "--trust-remote-code", "--check") == tune.EXIT_STOPPED
+    assert not (tmp_path / "t/stopped.json").exists()
     assert train(words, with_code, tmp_path / "t", "--trust-remote-code") == tune.EXIT_STOPPED
     assert script.read_json(tmp_path / "t/stopped.json")["where"] == "stopped by SIGUSR1"

@@ -120,6 +120,13 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
     script.write_json(folder / RECIPE, dataclasses.asdict(recipe))
 
 
+def prepare(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+    """Make the folder ready to train: with the checkpoints to go on from, or without an earlier training."""
+    if not (goes_on(folder, recipe, resume, overwrite) and newest_whole_checkpoint(folder)):
+        start_anew(folder, recipe, overwrite)
+    (folder / STOPPED).unlink(missing_ok=True)
+
+
 def start_anew(folder: Path, recipe: Recipe, overwrite: bool) -> None:
     """Delete an earlier training and write the new recipe; the old one stays until all it tells about is gone."""
     for old in earlier_products(folder):
