@@ -98,6 +98,9 @@ def test_the_time_limit_stops_with_a_checkpoint_and_the_job_goes_on(sent):
     sent.until(lambda: "stopped by" in sent.log(job) or usr1_is_pending(pid))
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)  # some versions of Slurm send it with the signal
+    sent.until(lambda: "goes on in a new run" in sent.log(job))
+    # One stop is enough: on a busy machine, a minute would be over before the training has begun, again and again.
+    sent.delta(f"scontrol update jobid={job} timelimit=20")
     assert sent.until_ended(job, 400) == "COMPLETED", sent.log(job)
     assert sent.steps("limit") == 1280
     assert "stopped by SIGUSR1 after step" in sent.log(job) and "going on from output/models" in sent.log(job)
