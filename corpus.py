@@ -752,7 +752,9 @@ def read_records(folder: Path) -> dict[int, dict]:
 def check_kind(folder: Path, key: str) -> None:
     """Refuse to write over embeddings of another kind: each decade's record must have this key."""
     records = read_records(folder).values()
-    without_records = not records and any(decade_in(path) is not None for path in folder.glob("*"))
+    without_records = not (folder / DECADE_RECORDS).is_dir() and any(
+        decade_in(path) is not None for path in folder.glob("*")
+    )
     if without_records or not all(key in record for record in records):
         raise InputError(f"{folder} holds other embeddings; name another folder with -o.")
 
@@ -801,6 +803,7 @@ def check_vectors(decade: int, passages: DecadePassages, vectors: np.ndarray) ->
 def write_decade(folder: Path, record: dict, write: Callable[[Path], None] | None) -> None:
     """Replace a decade's file, then its record; `write` makes the file, and is None for a decade without passages."""
     path, target = record_of_decade(folder, record["decade"]), folder / record["file"]
+    path.parent.mkdir(parents=True, exist_ok=True)  # a folder with decades and without this is an earlier version's
     before = read_if_there(path)
     path.unlink(missing_ok=True)
     if write is None:

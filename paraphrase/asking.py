@@ -262,6 +262,8 @@ class Asker:
     def interrupt(self, number: signal.Signals) -> None:
         """On a signal, start no more calls; on a second one, drop those under way, too."""
         if self.interrupted:
+            if number == self.interrupted == signal.SIGHUP:  # of a lost connection, shell and kernel send one each
+                return
             os._exit(128 + number)
         self.interrupted = number
         leave_terminal(number)

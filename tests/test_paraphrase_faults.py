@@ -55,7 +55,7 @@ def test_a_passing_fault_costs_a_row_nothing(table, server, name):  # noqa: F811
 @pytest.mark.slow
 def test_a_reply_that_never_comes_is_given_up_and_asked_for_again(table, server):  # noqa: F811
     server.reply = once(PASSING["hang"])
-    status, rows = run(table, server, "--timeout", "0.5", "--concurrency", "20")
+    status, rows = run(table, server, "--timeout", "3", "--concurrency", "20")  # seconds; a busy machine needs them
     assert status == 0 and len(rows) == 23 and len(server.requests) == 2 * FLAGGED
 
 
@@ -265,6 +265,8 @@ def test_ctrl_c_waits_for_the_replies_that_are_paid_for(table, server):  # noqa:
     server.reply = lambda request: (time.sleep(0.5), shorten(request))[1]
     output = table.parent / "paraphrased.tsv"
     ways = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGHUP: 129}
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # these tests run under nohup
+        del ways[signal.SIGHUP]
     for number, status in ways.items():
         server.requests.clear()
         before = len(journal_of(table)) if number != signal.SIGINT else 0
@@ -272,6 +274,9 @@ def test_ctrl_c_waits_for_the_replies_that_are_paid_for(table, server):  # noqa:
         while len(server.requests) < 4:
             time.sleep(0.01)
         os.kill(running.pid, number)
+        if number == signal.SIGHUP:
+            time.sleep(0.1)
+            os.kill(running.pid, number)  # shell and kernel send one each
         running.join(20)
         errors = said(output)
         assert running.exitcode == status and "waiting for 4 replies under way" in errors, errors

@@ -52,6 +52,8 @@ def test_embeddings_of_a_model_are_not_written_over(two_kinds, tmp_path, capsys)
     before = (vectors / "1890.parquet").read_bytes()
     assert fit(two_kinds)[0] == 2 and "holds other embeddings; name another folder" in capsys.readouterr().err
     assert (vectors / "1890.parquet").read_bytes() == before
+    (vectors / corpus.DECADE_RECORDS).mkdir()  # as after a kill between a decade's file and its record
+    assert fit(two_kinds)[0] == 0
 
 
 def test_what_was_held_out_is_not_fitted_on_and_nothing_is_fitted_twice(two_kinds, caplog, monkeypatch):
