@@ -199,7 +199,7 @@ format: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format .
 
 # ---- cleaning -------------------------------------------------------------------------------------------------------
-clean: ## Delete pairs, embeddings, counted words, precocity, maps, reports; never paraphrases or models.
+clean: ## Delete pairs, embeddings, counted words, precocity, maps, and reports; never paraphrases or models.
 	rm -rf $(addprefix $(OUTPUT)/,pairs embeddings lsa precocity map report settings)
 	rm -rf $(EXPERIMENT)/*-seed*/embeddings $(addprefix $(EXPERIMENT)/,base lsa report)
 

@@ -181,7 +181,7 @@ def parse_args(argv: list[str] | None = None):
     add("--resume", action="store_true", help="go on from the last complete checkpoint, if there is one")
     add("--check", action="store_true", help="check pairs, base model and output folder; train nothing")
     add("--keep-finished", action="store_true", help="keep a finished model of these pairs, however it was trained")
-    add("--overwrite", action="store_true", help="delete an earlier training in -o; --resume goes on with this one")
+    add("--overwrite", action="store_true", help="delete an earlier training; if stopped, --resume goes on")
     args = arguments.parse_args(argv)
     if args.rootfolder and not args.metadatapath:
         arguments.error("-r/--rootfolder needs -t/--metadatapath, which names each document's file")

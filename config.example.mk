@@ -127,7 +127,7 @@
 # The same models on other held-out documents, in a folder of their own.
 #EXPERIMENT = output/experiment-1
 #EXPERIMENT_SPLIT = 1
-# held-out, or all documents, as make report does.
+# Embed all documents, as make report does, instead of the held-out ones alone.
 #EXPERIMENT_EMBEDS = all
 
 # ---- environment ----

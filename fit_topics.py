@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,7 @@ def fit(args, decades: dict[int, list[Document]], started: float) -> None:
         mixtures = iter(fit_and_infer(texts.fitted(), list(chain(*texts.words.values())), how, args.seed))
         (folder / corpus.MANIFEST).unlink(missing_ok=True)
         # The mixtures are in the order of the decades.
-        corpus.write_decades(folder, decades, chunks, settings, lambda of: np.stack(list(islice(mixtures, len(of)))))
+        corpus.write_decades(folder, decades, chunks, settings, lambda read: np.array([next(mixtures) for _ in read]))
         texts.chunks.log_oddities()
     found = corpus.read_records(folder)
     facts = corpus.manifest_facts(f"topic model of {args.topics} topics", [found[decade] for decade in decades])

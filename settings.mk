@@ -119,7 +119,7 @@ $(foreach name,PRECOCITY EXPERIMENT_EMBEDS,$(if $(and $(filter 1,$(words $($(nam
   $($(name)))),,$(error $(name) is '$($(name))'; it is one of: $(WORDS_$(name)))))
 # base, topics, nopara, or para and digits; nopara and para10 also with the name of flags of their own
 $(if $(shell grep -xE 'base|topics|(nopara|para[0-9]+)(\+[A-Za-z0-9._-]+)?' <<< '$(TRAIN)'),,\
-  $(error TRAIN is '$(TRAIN)'; it is para10, para20 …, nopara, base or topics, or one of the first with more, like para10+lsa))
+  $(error TRAIN is '$(TRAIN)'; it is para10, para20 …, nopara, base or topics, or one of the first three with an addition, like para10+lsa))
 
 # The environment is made only where PYTHON points into it: on a cluster, PYTHON=python takes the one that is loaded.
 READY = $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/.installed)

@@ -47,7 +47,7 @@ def helped(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_answers_within_a_second_and_ends_with_a_command(script):
+def test_help_takes_less_than_a_second_of_the_processor_and_ends_with_a_command(script):
     text = helped(script)  # once to compile
     before = os.times()
     helped.__wrapped__(script)

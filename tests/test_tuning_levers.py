@@ -99,7 +99,7 @@ def test_the_cached_loss_is_the_same_loss_with_the_same_gradient(tiny_encoder):
     plain, cached = gradient(None), gradient(3)
     assert plain[0] == pytest.approx(cached[0], rel=1e-5) and plain[1].keys() == cached[1].keys()
     for name, value in plain[1].items():
-        rounding = 1e-4 * float(value.abs().max()) + 1e-8  # of sums in another order: 1e-5 of the largest, measured
+        rounding = 3e-5 * float(value.abs().max()) + 1e-8  # of sums in another order: 1e-5 of the largest, measured
         torch.testing.assert_close(value, cached[1][name], rtol=0, atol=rounding, msg=name)
 
 
