@@ -11,12 +11,24 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 from script import ASIDE, InputError, is_alive, is_main_process, leave_terminal, log, name_file, put_back
 
+ENDED = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+}
 LOCK = ".lock"  # in an output folder: who works there; .lock-1790 for a part of it that one task of an array makes
 
 
@@ -25,8 +37,8 @@ def alone_in(folder: str | Path, *parts: str | int):
     """Keep other runs out of an output folder, or out of some parts of it, while this one works there.
 
     Tasks of an array may work on different parts at once. A lock is a file that is created exclusively, because NFS and
-    Lustre often know no flock. It names host, process, and job. One whose process is certainly gone is taken over, with
-    a line in the log. Under torchrun, the main process alone locks.
+    Lustre often know no flock. It names host, process, and job. One whose process or job is certainly gone is taken
+    over, with a line in the log. Under torchrun, the main process alone locks.
 
     Raises:
         InputError: another run works there, or may do so. The message says which, and which file to delete if it is
@@ -161,12 +173,18 @@ def exclusively(path: Path):
 
 
 def this_run() -> dict:
-    """Return what tells this process from all others."""
+    """Return what tells this process from all others, and whose job it belongs to."""
+    slurm = {name: os.environ.get(f"SLURM_{name}") for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID")}
+    of_array = f"{slurm['ARRAY_JOB_ID']}_{slurm['ARRAY_TASK_ID']}" if slurm["ARRAY_TASK_ID"] else None
+    # A shell that salloc opened on a login node has a job, too, but may outlive it.
+    ends_with_job = "SLURMD_NODENAME" in os.environ
     return {
         "host": socket.gethostname(),
         "process": os.getpid(),
         "began": beginning_of(os.getpid()),
-        "job": os.environ.get("SLURM_JOB_ID"),
+        "job": of_array or slurm["JOB_ID"],
+        "cluster": os.environ.get("SLURM_CLUSTER_NAME") if ends_with_job else None,
+        "user": os.getuid(),
         "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
@@ -187,13 +205,36 @@ def beginning_of(process: int) -> str | None:
 
 
 def is_gone(holder: dict) -> bool:
-    """Tell whether a lock's holder is certainly gone: its process here, or the earlier run of this requeued job."""
+    """Tell whether a lock's holder is certainly gone: its process here, its job, or this job's run before a requeue."""
     ours = this_run()
     if holder.get("host") == ours["host"]:
         began = beginning_of(holder["process"])
-        if began is None or (began and holder["began"] and began != holder["began"]):
-            return True
-    return ours["job"] is not None and holder.get("job") == ours["job"] and holder["restart"] < ours["restart"]
+        if began is None or (began and holder["began"]):
+            return began != holder["began"]
+    if ours["job"] is not None and holder.get("job") == ours["job"]:
+        return holder["restart"] < ours["restart"]
+    return asks_slurm(holder, ours) and has_ended(holder["job"])
+
+
+def asks_slurm(holder: dict, ours: dict) -> bool:
+    """Tell whether Slurm here can say if a holder's job has ended: one of this cluster and this user.
+
+    Another cluster's job has the same number as one of here, and some clusters don't show one user another's jobs.
+    """
+    known = holder.get("job") and holder.get("cluster")
+    return bool(known) and all(holder[name] == ours[name] for name in ("cluster", "user"))
+
+
+def has_ended(job: str) -> bool:
+    """Tell whether Slurm says for certain that a job has ended, and with it all of its processes."""
+    try:
+        words = ["squeue", "-h", "-t", "all", "-o", "%T", "-j", job]
+        asked = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    if asked.returncode:
+        return "Invalid job id" in asked.stderr  # it ended some minutes ago, and Slurm has forgotten it
+    return set(asked.stdout.split()) <= ENDED
 
 
 def named(holder: dict) -> str:

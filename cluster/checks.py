@@ -32,11 +32,12 @@ STOPPED = {
 }
 OVERRIDING = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_TIMELIMIT")
 ENVIRONMENT = ". slurm/environment.sh"
-# A line for each lock: its name, the state of the job that holds it, and what it says.
+# A line for each lock: its name, the state of the job that holds it, this user's number, and what it says.
 LOCKS = """for lock in FOLDER/.lock FOLDER/.lock-*; do
   [ -e "$lock" ] || continue
-  job=$(sed -n 's/.*"job": "\\([0-9]*\\)".*/\\1/p' "$lock")
-  printf '%s\\t%s\\t%s\\n' "$lock" "$([ -z "$job" ] || squeue -h -j "$job" -o %T 2> /dev/null)" "$(cat "$lock")"
+  job=$(sed -n 's/.*"job": "\\([0-9_]*\\)".*/\\1/p' "$lock")
+  state=$([ -z "$job" ] || squeue -h -j "$job" -o %T 2> /dev/null)
+  printf '%s\\t%s\\t%s\\t%s\\n' "$lock" "$state" "$(id -u)" "$(cat "$lock")"
 done"""
 PACKAGES = {stage: ["torch", "sentence-transformers"] for stage in ("train", "apply")}
 PACKAGES |= {"precocity": ["numpy", "pyarrow", "threadpoolctl"]}  # all of requirements-precocity.txt
@@ -248,12 +249,13 @@ def check_script(answer: Answer) -> Finding:
 
 
 def check_locks(listed: str) -> list[Finding]:
-    """Judge the locks in the output folder: from another host, a job cannot tell that a lock's holder was killed."""
+    """Judge the locks in the output folder: of a killed holder, a job takes over only from this user's other jobs."""
     for line in listed.splitlines():
-        name, state, text = (*line.split("\t", 2), "", "")[:3]
-        if ledger.underway([state]):  # a job that the ledger knows
-            continue
+        name, state, user, text = (*line.split("\t", 3), "", "", "")[:4]
         holder = holder_of(text)
+        takes_over = holder.get("cluster") and str(holder.get("user")) == user
+        if ledger.underway([state]) or takes_over:  # the ledger knows the first
+            continue
         gone = "which has ended" if holder.get("job") else "if that run is gone"
         return [Finding(False, f"{name} was left by {lock.named(holder)}, {gone}: delete {name} there")]
     return []

@@ -1,5 +1,6 @@
 """What is checked before a job is submitted: cluster/checks.py on what Slurm 22.05 (tests/cluster) and df printed."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -286,6 +287,12 @@ HOLDER = '{"host": "gpua001", "process": 12, "began": "9", "job": JOB, "restart"
             ["job 8 (since 2026-11-25 22:59:49), which has ended: delete FOLDER/"],
         ),
         ("", HOLDER.replace("JOB", "null"), ["process 12 on gpua001 (since 2026-11-25 22:59:49), if that run is gone"]),
+        ("", HOLDER.replace("JOB", '"8"').replace("{", f'{{"cluster": "d", "user": {os.getuid()}, '), []),
+        (
+            "",
+            HOLDER.replace("JOB", '"8"').replace("{", f'{{"cluster": "d", "user": {os.getuid() + 1}, '),
+            ["which has ended: delete FOLDER/"],
+        ),
         ("", "", ["a run that left no name, if that run is gone: delete FOLDER/"]),
         ("", "[1]", ["a run that left no name, if that run is gone: delete FOLDER/"]),
     ],

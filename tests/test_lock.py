@@ -114,6 +114,51 @@ def test_a_requeued_job_takes_over_from_its_earlier_run_alone(tmp_path, monkeypa
     assert refused(tmp_path) is None and not (tmp_path / ".lock").exists()
 
 
+INVALID = "slurm_load_jobs error: Invalid job id specified"
+UNREACHABLE = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+
+
+@pytest.mark.parametrize(
+    ("holder", "squeue", "is_taken_over"),
+    [
+        ({}, "echo OUT_OF_MEMORY", True),
+        ({}, "true", True),  # no such task any more of an array whose others run
+        ({}, f"echo {INVALID} >&2; exit 1", True),
+        ({}, "echo RUNNING", False),
+        ({}, "echo COMPLETING", False),
+        ({}, "echo COMPLETED; echo RUNNING", False),
+        ({}, "echo A_STATE_OF_THE_FUTURE", False),
+        ({}, f"echo '{UNREACHABLE}' >&2; exit 1", False),
+        ({"job": "42"}, "echo OUT_OF_MEMORY", False),  # this very job
+        ({"job": None}, "true", False),
+        ({"user": os.getuid() + 1}, "true", False),  # some clusters hide others' jobs
+        ({"cluster": "campus"}, "true", False),
+        ({"cluster": None}, "true", False),  # a shell that salloc opened
+    ],
+)
+def test_the_lock_of_a_job_that_has_certainly_ended_is_taken_over(tmp_path, monkeypatch, holder, squeue, is_taken_over):
+    """By a squeue that says what Slurm's says; test_jobs.py asks a real one."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/squeue").write_text(f"#!/bin/sh\n[ \"$*\" = '-h -t all -o %T -j 41_7' ] || exit 9\n{squeue}\n")
+    (tmp_path / "bin/squeue").chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "42", "SLURM_CLUSTER_NAME": "delta", "SLURMD_NODENAME": "gpu8"}
+    for name, value in {**slurm, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}.items():
+        monkeypatch.setenv(name, value)
+    lock_of(tmp_path, **({"job": "41_7", "cluster": "delta", "user": os.getuid()} | holder))
+    assert (refused(tmp_path) is None) == is_taken_over
+    assert (tmp_path / ".lock").exists() != is_taken_over
+
+
+def test_a_lock_names_the_array_task_and_no_cluster_outside_a_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "delta")
+    monkeypatch.setenv("SLURM_JOB_ID", "50")
+    monkeypatch.delenv("SLURMD_NODENAME", raising=False)
+    assert lock.this_run()["cluster"] is None and lock.this_run()["job"] == "50"
+    for name, value in {"SLURMD_NODENAME": "n", "SLURM_ARRAY_JOB_ID": "47", "SLURM_ARRAY_TASK_ID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert lock.this_run()["cluster"] == "delta" and lock.this_run()["job"] == "47_3"
+
+
 def test_tasks_of_an_array_work_on_parts_at_once_and_nobody_on_the_whole(tmp_path):
     with held_by_another(tmp_path, "1790") as first, lock.alone_in(tmp_path, 1800, 1810, 1810):
         assert sorted(path.name for path in tmp_path.iterdir()) == [".lock-1790", ".lock-1800", ".lock-1810"]

@@ -272,6 +272,35 @@ def test_on_the_cluster_itself_the_same_targets_submit_directly(sent):
     assert (sent.clone / "output/embeddings/base/manifest.json").exists()
 
 
+# A task that is killed as it works, as one out of memory is. Its node is another's: all of the rig's have one name.
+KILLED = """import os, signal, socket
+socket.gethostname = lambda: "another"
+import lock
+with lock.alone_in("out", "1790"):
+    print("works", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL) if os.environ["SLURM_ARRAY_TASK_ID"] == "1" else signal.pause()
+"""
+FOLLOWS = "import lock\nwith lock.alone_in('out', 'PART'): print('follows', flush=True)"
+
+
+def test_the_lock_of_a_job_that_was_killed_on_another_node_stops_no_job_and_that_of_a_running_one_does(sent):
+    def submit(name, code, *flags):
+        (sent.far / f"{name}.py").write_text(code)
+        return sent.submit(f"-o logs/{name}-%A_%a.out", *flags, f"--wrap='{sys.executable} {name}.py'")
+
+    array = submit("killed", KILLED.replace('"1790"', 'os.environ["SLURM_ARRAY_TASK_ID"]'), "--array=1-2")
+    sent.until(lambda: (sent.far / "out/.lock-2").exists() and sent.state(f"{array}_1") == "FAILED")
+    assert script.read_json(sent.far / "out/.lock-1")["job"] == f"{array}_1"
+    for part, state in (("1", "COMPLETED"), ("2", "FAILED")):
+        job = submit(f"follows{part}", FOLLOWS.replace("PART", part))
+        assert sent.until_ended(job) == state
+        said = "".join(path.read_text() for path in sent.far.glob(f"logs/follows{part}-*"))
+        assert f"on another, job {array}_{part} (since" in said and ("follows\n" in said) == (state == "COMPLETED"), (
+            said
+        )
+    assert [path.name for path in (sent.far / "out").glob(".lock*")] == [".lock-2"]
+
+
 def test_paraphrases_from_a_server_inside_the_job(sent, environment):
     """With a small HTTP server in place of vLLM, which needs a GPU: an edit of one line, as a user would make it."""
     sent.make("pairs", "TRAIN=para20")
