@@ -57,7 +57,7 @@ def parse_args(argv: list[str] | None = None):
     add("--encoding-errors", choices=("strict", "replace"), default="strict", help="as in Apply_Tuned_Model.py")
     add("--topic-iterations", type=script.positive_int, default=400, help="of Gibbs sampling (default %(default)s)")
     add("--topic-seeds", type=script.positive_int, default=1, help="models to average over (default %(default)s)")
-    threads = "threads; with more than one, no two fits are the same (default %(default)s)"
+    threads = "threads of the fit; another number makes another fit (default %(default)s)"
     add("--topic-workers", type=script.positive_int, default=1, help=threads)
     return arguments.parse_args(argv)
 

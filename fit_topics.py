@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None):
     add("--topics", type=count, default=250, metavar="N", help="(default %(default)s, as in the paper)")
     add("--iterations", type=count, default=400, metavar="N", help="of Gibbs sampling (default %(default)s)")
     add("--seed", type=int, default=0, help="of the fit (default %(default)s)")
-    threads = "threads; with more than one, no two fits are the same (default %(default)s)"
+    threads = "threads of the fit; another number makes another fit (default %(default)s)"
     add("--workers", type=count, default=1, metavar="N", help=threads)
     return arguments.parse_args(argv)
 

@@ -317,6 +317,14 @@ def remove_leftovers(path: Path) -> None:
                 log.info("removed %s, which a killed run left", left)
 
 
+def cores() -> int:
+    """Return OMP_NUM_THREADS if set, else the number of cores this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_alive(process: int) -> bool:
     """Tell whether a process of this host is running, whoever owns it."""
     try:

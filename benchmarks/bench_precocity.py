@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import corpus  # noqa: E402
 import script  # noqa: E402
-from precocity.arithmetic import default_threads  # noqa: E402
+from script import cores  # noqa: E402
 
 CENTER = 1900
 OF_A_DOCUMENT = 20  # passages
@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--years", type=int, default=40, help="around the center year (default %(default)s)")
     add("--dimensions", type=int, default=768, help="(default %(default)s)")
     add("--sample", type=int, default=60, metavar="PASSAGES", help="that the loop compares with one year (default 60)")
-    add("--threads", type=int, default=default_threads(), help="(default %(default)s)")
+    add("--threads", type=int, default=cores(), help="(default %(default)s)")
     add("--dtypes", nargs="+", default=["float32", "float64"], help="(default float32 float64)")
     add("--quick", action="store_true", help="500 × 20,000 × 384: takes seconds, but is too small for reliable figures")
     args = arguments.parse_args(argv)

@@ -8,6 +8,7 @@ Barbara). sentencex splits texts into sentences; each passage is whole sentences
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -111,7 +112,7 @@ def cutter_for(model_folder: str, max_tokens: int) -> Cutter:
     tokenizer.no_padding()
     return Cutter(
         sentences=lambda text: sentencex.segment("en", text),
-        tokens=lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
+        tokens=functools.cache(lambda text: len(tokenizer.encode(text, add_special_tokens=False))),
         limit=max_tokens - 2,
     )
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from encoder import pick_device
 from precocity.distances import COSINE, DISTANCES, MOST_COSINE, Cosine, Divergence
-from script import InputError
+from script import InputError, cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,12 +196,4 @@ def pick_arithmetic(dtype: str, device: str, threads: int | None, distance: str)
     if device != "cpu" and importlib.util.find_spec("torch") is None:
         raise InputError(f"--device {device} needs PyTorch, which is not installed here; leave --device out.")
     device, chosen = device if device == "cpu" else pick_device(device), DISTANCES[distance]
-    return Numpy(dtype, threads or default_threads(), chosen) if device == "cpu" else Torch(dtype, device, chosen)
-
-
-def default_threads() -> int:
-    """Return OMP_NUM_THREADS if set, else the number of cores this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if wanted.isdecimal() and int(wanted):
-        return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Numpy(dtype, threads or cores(), chosen) if device == "cpu" else Torch(dtype, device, chosen)

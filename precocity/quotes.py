@@ -167,8 +167,12 @@ def shared_phrases(center: Phrases, other: Phrases) -> tuple[np.ndarray, np.ndar
     import numpy as np
 
     first = np.searchsorted(other.hashes, center.hashes, side="left")
-    count = np.searchsorted(other.hashes, center.hashes, side="right") - first
-    rows = np.repeat(np.arange(len(center.hashes)), count)
+    # Few phrases are shared: the last place is looked up for those alone.
+    inside = np.flatnonzero(first < len(other.hashes))
+    shared = inside[other.hashes[first[inside]] == center.hashes[inside]]
+    first = first[shared]
+    count = np.searchsorted(other.hashes, center.hashes[shared], side="right") - first
+    rows = np.repeat(shared, count)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
     return rows, np.repeat(first, count) + within
 

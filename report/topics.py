@@ -41,7 +41,7 @@ class TopicSettings:
     topics: int
     iterations: int  # of Gibbs sampling
     seeds: range  # one model each
-    workers: int = 1  # threads; with more than one no two fits are the same
+    workers: int = 1  # threads of the fit; another number makes another fit
     ready: tuple[int, str] | None = None
 
 
@@ -143,7 +143,8 @@ def fit_and_infer(fitted: list[list[str]], wanted: list[list[str]], settings: To
     model.train(settings.iterations, workers=settings.workers)
     documents = [model.make_doc(words) if words else None for words in wanted]
     known = [document for document in documents if document is not None and len(document.words)]
-    mixtures, _ = model.infer(known, iterations=INFERENCE_ITERATIONS, workers=settings.workers)
+    # Each passage is inferred with random numbers of its own, so the threads change nothing but the time.
+    mixtures, _ = model.infer(known, iterations=INFERENCE_ITERATIONS, workers=script.cores())
     of_document = dict(zip(map(id, known), mixtures))
     nothing_known = np.full(settings.topics, 1 / settings.topics)
     return np.asarray([of_document.get(id(document), nothing_known) for document in documents], dtype=np.float32)

@@ -194,9 +194,16 @@ def test_everything_is_written_and_the_same_seed_gives_the_same_map(embedded, tm
     needed("umap-learn", installed("umap"))
     needed("plotly", installed("plotly"))
     from pyarrow import parquet
+    from umap import umap_
 
     flags = [str(embedded.folder), "-t", str(embedded.metadata), "--passages", "40"]
+    asked = []  # by what cosines UMAP compares passages with documents: a function of its own takes minutes
+    compare = umap_.pairwise_distances
+    monkeypatch.setattr(
+        umap_, "pairwise_distances", lambda *a, metric: asked.append(metric) or compare(*a, metric=metric)
+    )
     assert draw_map.main([*flags, "-o", str(tmp_path / "one")]) == 0
+    assert asked[-1] == "cosine"
     names = {"map.html", "map.parquet", "map.png", "map.json", "section.html"}
     assert {path.name for path in (tmp_path / "one").iterdir()} == names
     assert draw_map.main([*flags, "-o", str(tmp_path / "other")]) == 0

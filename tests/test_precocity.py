@@ -20,6 +20,7 @@ import script
 from precocity import arithmetic, comparison, exclusions, years
 from precocity.distances import DISTANCES
 from precocity.embeddings import Folder
+from precocity.quotes import Phrases, shared_phrases
 
 
 class Embedded:
@@ -650,6 +651,15 @@ def test_shared_six_words_exclude_the_passage_and_common_phrases_do_not(dense):
     assert dense.run(*flags, "--quote-documents", "100") == 0
     counted = [line.count("\t") for line in (dense.out / "quotes/1900.tsv").read_text().splitlines()]
     assert counted == [1, 45 * 3]  # b-1900 shares the phrase with all other years' passages, except b-1910's
+
+
+@given(*[st.lists(st.integers(0, 6), max_size=8).map(sorted)] * 2)
+def test_phrases_of_two_years_are_matched_as_by_looking_at_every_pair(center, other):
+    def phrases(hashes):
+        return Phrases([], np.array(hashes, dtype=np.uint64), *[np.zeros(len(hashes), dtype=np.int32)] * 2)
+
+    found = np.stack(shared_phrases(phrases(center), phrases(other))).T.tolist()
+    assert found == [[i, k] for i in range(len(center)) for k in range(len(other)) if center[i] == other[k]]
 
 
 def test_quotations_are_sought_again_when_a_text_changed_and_not_for_other_embeddings(dense):

@@ -46,6 +46,19 @@ def test_mixtures_are_an_embedding_folder_by_which_precocity_is_measured(two_kin
     assert len(rows) == 96 and all(float(row[8]) > 0 for row in rows if row[3] == "1.0" and row[5] == "10")
 
 
+def test_the_number_of_cores_changes_no_mixture(monkeypatch):
+    """Fitting has a thread by default; inference as many as there are cores."""
+    random, settings = np.random.default_rng(0), topics.TopicSettings(5, 20, range(1))
+    passages = [[f"w{k}" for k in random.zipf(1.3, 60) if k < 400] for _ in range(300)]
+    fits = []
+    for cores in (1, 2, 5):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+        fits.append(topics.fit_and_infer(passages[:200], passages, settings, 0))
+    assert fits[0].shape == (300, 5) and fits[0].std(axis=0).min() > 0.01
+    np.testing.assert_array_equal(fits[0], fits[1])
+    np.testing.assert_array_equal(fits[0], fits[2])
+
+
 def test_embeddings_of_a_model_are_not_written_over(two_kinds, tmp_path, capsys):
     vectors = two_kinds.folder / "topics"
     corpus.write_embeddings(vectors / "1890.parquet", ["t00"], [0], np.ones((1, 3), dtype=np.float32))
