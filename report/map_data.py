@@ -119,7 +119,7 @@ def lay_out(documents: Documents, passages: Passages, seed: int) -> tuple[np.nda
     layout = UMAP(n_neighbors=neighborhood, metric="cosine", init="pca", random_state=seed, n_jobs=1)
     places = layout.fit_transform(documents.vectors)
     turn = turn_to_time(places, documents.years)
-    # For fewer than 4,096 documents, UMAP would call its own cosine from Python for each passage and document, 3 µs a
+    # For fewer than 4,096 documents, UMAP would call its own cosine from Python for each passage and document, 4 µs a
     # pair; scikit-learn's is one matrix product. (An attribute of UMAP's own: without it, a map only takes longer.)
     layout._input_distance_func = "cosine"
     of_passages = layout.transform(passages.vectors) if len(passages.number) else np.empty((0, 2))

@@ -42,16 +42,16 @@ def test_a_second_run_is_told_who_works_there_and_the_folder_is_free_again_after
     with held_by_another(tmp_path / "out") as running:
         said = refused(tmp_path / "out")
         assert f"{tmp_path / 'out'} is in use by process {running.pid} on {socket.gethostname()} (since" in said
-        running.send_signal(signal.SIGINT)
+        running.terminate()
         running.wait()
         assert refused(tmp_path / "out") is None
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_run_that_is_told_to_end_gives_its_lock_back(tmp_path, number):
     if signal.getsignal(number) == signal.SIG_IGN:
-        pytest.skip("these tests run under nohup")
+        pytest.skip("these tests run under nohup, or in the background of a script")
     with held_by_another(tmp_path) as running:
         running.send_signal(number)
         assert running.wait(30) != 0
