@@ -18,6 +18,7 @@ from pathlib import Path
 
 from script import ASIDE, InputError, is_alive, is_main_process, leave_terminal, log, name_file, put_back
 
+# What Slurm says of jobs that won't go on. A job in any other state may, so its lock stands.
 ENDED = {
     "BOOT_FAIL",
     "CANCELLED",
@@ -174,15 +175,14 @@ def exclusively(path: Path):
 
 def this_run() -> dict:
     """Return what tells this process from all others, and whose job it belongs to."""
-    slurm = {name: os.environ.get(f"SLURM_{name}") for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID")}
-    of_array = f"{slurm['ARRAY_JOB_ID']}_{slurm['ARRAY_TASK_ID']}" if slurm["ARRAY_TASK_ID"] else None
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     # A shell that salloc opened on a login node has a job, too, but may outlive it.
     ends_with_job = "SLURMD_NODENAME" in os.environ
     return {
         "host": socket.gethostname(),
         "process": os.getpid(),
         "began": beginning_of(os.getpid()),
-        "job": of_array or slurm["JOB_ID"],
+        "job": f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID"),
         "cluster": os.environ.get("SLURM_CLUSTER_NAME") if ends_with_job else None,
         "user": os.getuid(),
         "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
@@ -221,8 +221,8 @@ def asks_slurm(holder: dict, ours: dict) -> bool:
 
     Another cluster's job has the same number as one of here, and some clusters don't show one user another's jobs.
     """
-    known = holder.get("job") and holder.get("cluster")
-    return bool(known) and all(holder[name] == ours[name] for name in ("cluster", "user"))
+    is_known = bool(holder.get("job") and holder.get("cluster"))
+    return is_known and all(holder[name] == ours[name] for name in ("cluster", "user"))
 
 
 def has_ended(job: str) -> bool:

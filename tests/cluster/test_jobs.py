@@ -276,11 +276,10 @@ def test_on_the_cluster_itself_the_same_targets_submit_directly(sent):
 KILLED = """import os, signal, socket
 socket.gethostname = lambda: "another"
 import lock
-with lock.alone_in("out", "1790"):
-    print("works", flush=True)
-    os.kill(os.getpid(), signal.SIGKILL) if os.environ["SLURM_ARRAY_TASK_ID"] == "1" else signal.pause()
+task = os.environ["SLURM_ARRAY_TASK_ID"]
+with lock.alone_in("out", task):
+    os.kill(os.getpid(), signal.SIGKILL) if task == "1" else signal.pause()
 """
-FOLLOWS = "import lock\nwith lock.alone_in('out', 'PART'): print('follows', flush=True)"
 
 
 def test_the_lock_of_a_job_that_was_killed_on_another_node_stops_no_job_and_that_of_a_running_one_does(sent):
@@ -288,16 +287,17 @@ def test_the_lock_of_a_job_that_was_killed_on_another_node_stops_no_job_and_that
         (sent.far / f"{name}.py").write_text(code)
         return sent.submit(f"-o logs/{name}-%A_%a.out", *flags, f"--wrap='{sys.executable} {name}.py'")
 
-    array = submit("killed", KILLED.replace('"1790"', 'os.environ["SLURM_ARRAY_TASK_ID"]'), "--array=1-2")
+    array = submit("killed", KILLED, "--array=1-2")
     sent.until(lambda: (sent.far / "out/.lock-2").exists() and sent.state(f"{array}_1") == "FAILED")
     assert script.read_json(sent.far / "out/.lock-1")["job"] == f"{array}_1"
     for part, state in (("1", "COMPLETED"), ("2", "FAILED")):
-        job = submit(f"follows{part}", FOLLOWS.replace("PART", part))
+        job = submit(
+            f"follows{part}", f"import lock\nwith lock.alone_in('out', '{part}'): print('follows', flush=True)"
+        )
         assert sent.until_ended(job) == state
         said = "".join(path.read_text() for path in sent.far.glob(f"logs/follows{part}-*"))
-        assert f"on another, job {array}_{part} (since" in said and ("follows\n" in said) == (state == "COMPLETED"), (
-            said
-        )
+        assert f"on another, job {array}_{part} (since" in said, said
+        assert ("follows\n" in said) == (state == "COMPLETED"), said
     assert [path.name for path in (sent.far / "out").glob(".lock*")] == [".lock-2"]
 
 
