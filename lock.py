@@ -16,7 +16,18 @@ import threading
 import time
 from pathlib import Path
 
-from script import ASIDE, InputError, is_alive, is_main_process, leave_terminal, log, name_file, put_back
+from script import (
+    ASIDE,
+    InputError,
+    beginning_of,
+    beside_of,
+    is_main_process,
+    leave_terminal,
+    log,
+    name_file,
+    put_back,
+    remove_leftovers,
+)
 
 # What Slurm says of jobs that won't go on. A job in any other state may, so its lock stands.
 ENDED = {
@@ -116,7 +127,27 @@ def holding_if_free(path: Path):
 
 
 def create_lock(path: Path, holder: dict) -> bool:
-    """Create a lock that names its holder; tell whether there was none."""
+    """Create a lock that names its holder; tell whether there was none.
+
+    It is written beside its place and linked there, so that a kill leaves no lock that names nobody.
+    """
+    remove_leftovers(path)
+    beside = beside_of(path)
+    try:
+        beside.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+        os.link(beside, path)
+    except FileExistsError:
+        return beside.stat().st_nlink > 1  # NFS may say so of a link that it has just made
+    except OSError:  # some disks have no links, and some are full
+        return create_in_place(path, holder)
+    finally:
+        with contextlib.suppress(OSError):  # missing, or on a disk that can't be written to
+            beside.unlink()
+    return True
+
+
+def create_in_place(path: Path, holder: dict) -> bool:
+    """Create a lock where there are no links; tell whether there was none. A kill may leave it empty."""
     try:
         created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
@@ -188,20 +219,6 @@ def this_run() -> dict:
         "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
-
-
-def beginning_of(process: int) -> str | None:
-    """Return when a process of this host began, in ticks since boot; "" where Linux doesn't tell, None if it is gone.
-
-    A later process may have the number of an earlier one, but not its beginning.
-    """
-    if not is_alive(process):
-        return None
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return None if fields[0] == "Z" else fields[19]
 
 
 def is_gone(holder: dict) -> bool:

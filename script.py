@@ -286,8 +286,7 @@ def replacing(path: str | Path):
         regular_file(path)  # for root, nothing else protects /dev/null from being replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
-    # The name has host and process because array tasks on several nodes write to one folder.
-    beside = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+    beside = beside_of(path)
     try:
         yield beside
         with open(beside, "rb+") as written:
@@ -303,6 +302,14 @@ def replacing(path: str | Path):
             beside.unlink()
 
 
+def beside_of(path: Path) -> Path:
+    """Return where to write what is to stand at a path once it is whole.
+
+    The name has host and process because array tasks on several nodes write to one folder.
+    """
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove what killed runs left of a file that is to be written: each time a whole table's size.
 
@@ -311,8 +318,8 @@ def remove_leftovers(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.partial"):
         host, _, process = left.name.removeprefix(f".{path.name}.").removesuffix(".partial").rpartition("-")
         with contextlib.suppress(OSError, ValueError):  # removed by another task, or not ours to remove
-            alive, old = is_alive(int(process)), time.time() - left.stat().st_mtime > DAY
-            if (not alive) if host == socket.gethostname() else old:
+            ended, old = beginning_of(int(process)) is None, time.time() - left.stat().st_mtime > DAY
+            if ended if host == socket.gethostname() else old:
                 left.unlink()
                 log.info("removed %s, which a killed run left", left)
 
@@ -325,13 +332,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def is_alive(process: int) -> bool:
-    """Tell whether a process of this host is running, whoever owns it."""
+def beginning_of(process: int) -> str | None:
+    """Return when a process of this host began, in ticks since boot; "" where Linux doesn't tell, None if it is gone.
+
+    A later process may have the number of an earlier one, but not its beginning. One that has ended stays listed, as a
+    zombie, until its parent asks; in a container that may be never.
+    """
     try:
         os.kill(process, 0)
-    except OSError as error:  # EPERM: somebody else's
-        return error.errno != errno.ESRCH
-    return True
+    except OSError as error:
+        if error.errno == errno.ESRCH:
+            return None  # any other error, such as EPERM: somebody else's
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return None if fields[0] == "Z" else fields[19]
 
 
 def take_place(staged: Path, target: Path) -> None:

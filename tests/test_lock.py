@@ -1,6 +1,7 @@
 """One run at a time in an output folder: who is kept out, who takes over, what is left behind."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -75,6 +76,39 @@ def test_a_run_that_was_killed_leaves_a_lock_that_the_next_takes_over_with_a_lin
     assert f"taken over from process {running.pid} on" in caplog.text
 
 
+KILLED = (
+    "import lock, os, sys\nlink, end = os.link, lambda: os.kill(os.getpid(), 9)\n"
+    "lock.os.link = lambda *of: ({})\nwith lock.alone_in(sys.argv[1]):\n pass"
+)
+
+
+@pytest.mark.parametrize("moment", ["end()", "link(*of), end()"], ids=["before its lock is there", "just after"])
+def test_a_kill_while_a_lock_is_created_stops_nobody(tmp_path, moment):
+    killed = subprocess.run([sys.executable, "-c", KILLED.format(moment), tmp_path], cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL and list(tmp_path.iterdir())
+    assert refused(tmp_path) is None and not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_links_has_locks_all_the_same(tmp_path, monkeypatch):
+    def refuses(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as FAT says it
+
+    monkeypatch.setattr(lock.os, "link", refuses)
+    with lock.alone_in(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        assert f"process {os.getpid()}" in refused(tmp_path)
+    assert refused(tmp_path) is None and not list(tmp_path.iterdir())
+
+
+def test_a_link_that_the_network_says_was_there_before_is_our_own(tmp_path, monkeypatch):
+    def answers_late(beside, path, link=os.link):
+        link(beside, path)
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(lock.os, "link", answers_late)
+    assert refused(tmp_path) is None and not list(tmp_path.iterdir())
+
+
 def test_a_process_that_was_given_the_number_of_an_earlier_one_is_not_taken_for_it(tmp_path):
     with held_by_another(tmp_path):
         lock = json.loads((tmp_path / ".lock").read_text())
@@ -99,7 +133,7 @@ def test_a_lock_of_another_host_is_left_and_named_with_what_to_do(tmp_path):
     assert "process 1 on gpu7, job 42 (since 2026-11-25 20:00:00)" in said
     assert f"or delete {tmp_path / '.lock'} if that run is gone" in said
     assert (tmp_path / ".lock").read_bytes() == before
-    (tmp_path / ".lock").write_text("")  # killed between creating and writing it
+    (tmp_path / ".lock").write_text("")  # killed, on a disk without links, between creating and writing it
     assert "a run that left no name" in refused(tmp_path) and (tmp_path / ".lock").exists()
 
 

@@ -1,5 +1,6 @@
 """All stages through make on a tiny corpus, with a tiny real encoder and a real HTTP server."""
 
+import contextlib
 import json
 import os
 import re
@@ -391,6 +392,38 @@ def test_a_stop_while_paraphrasing_loses_no_paid_reply(make, server):
     flagged = sum(row["category"] in ("single-synthetic", "synthetic-pair") for row in corpus.read_pairs(
         make.output / "pairs/para20.tsv"))  # fmt: skip
     assert len(server.requests) == flagged - kept
+
+
+@pytest.mark.slow
+def test_precocity_that_is_killed_again_and_again_ends_with_the_same_files(make):
+    """SIGKILL to make and all that it runs, amid years, table, and page: no year is made again, and nothing is left."""
+    words = ["precocity", "TRAIN=base", f"PYTHON={sys.executable}"]  # not warm: its scripts would survive
+    make(*words)
+    folder, whole = make.output / "precocity/base", make.output / "uninterrupted"
+    folder.rename(whole)
+
+    def files(of=folder):
+        return {path.relative_to(of): path for path in of.rglob("*") if path.is_file()}
+
+    def finished():
+        return {path: path.stat().st_mtime_ns for path in folder.glob("years/*.json")}
+
+    earlier, moments = {}, set()
+    for count in (1, 5, 6, 7, 40, 60, 70, 71, 72, 73, 74):  # files that are there, a half-written one among them
+        running = subprocess.Popen(["make", f"CONFIG={make.config}", *words], cwd=ROOT, start_new_session=True)
+        while running.poll() is None and len(files()) < count:
+            time.sleep(0.003)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        assert earlier.items() <= finished().items()
+        earlier = finished()
+        moments.add((len(earlier), len(files())))
+    make(*words)
+    assert "python" not in make(*words).stdout and len(moments) > 5
+    assert files().keys() == files(whole).keys()
+    for name, path in files().items():  # records say how many seconds it took
+        assert name.suffix == ".json" or path.read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.slow

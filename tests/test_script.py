@@ -290,11 +290,13 @@ def test_what_a_killed_run_left_is_removed_by_the_next_that_writes_the_file(tmp_
 
 
 def test_what_others_are_writing_stays(tmp_path):
-    living = subprocess.Popen(["sleep", "60"])
+    living, ended = subprocess.Popen(["sleep", "60"]), subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # a zombie, as nobody has asked for its status
     try:
         here, yesterday = socket.gethostname(), time.time() - 2 * script.DAY
         names = {  # stays?
             f".t.tsv.{here}-{living.pid}.partial": True,
+            f".t.tsv.{here}-{ended.pid}.partial": False,
             f".t.tsv.{here}-1.partial": True,  # not ours to ask
             ".t.tsv.node-7-123.partial": True,
             ".t.tsv.node-8-123.partial": False,
@@ -310,6 +312,7 @@ def test_what_others_are_writing_stays(tmp_path):
     finally:
         living.kill()
         living.wait()
+        ended.wait()
     assert set(os.listdir(tmp_path)) == {name for name, stays in names.items() if stays} | {"t.tsv"}
 
 
