@@ -191,11 +191,14 @@ def clear_lock(path: Path) -> None:
 
 @contextlib.contextmanager
 def exclusively(path: Path):
-    """Hold a file for a moment while a lock is taken over."""
+    """Hold a file for a moment while a lock is taken over. One that a killed run left is deleted."""
     for patience in (0.1, 0.9, 0):  # seconds
         if create_lock(path, this_run()):
             break
-        time.sleep(patience)
+        if is_gone(read_lock(path) or {}):
+            path.unlink(missing_ok=True)
+        else:
+            time.sleep(patience)
     else:
         raise InputError(f"{path} shows that another run is taking over; run again, and delete the file if it stays.")
     try:

@@ -89,6 +89,21 @@ def test_a_kill_while_a_lock_is_created_stops_nobody(tmp_path, moment):
     assert refused(tmp_path) is None and not list(tmp_path.iterdir())
 
 
+def test_a_kill_while_a_lock_is_taken_over_stops_nobody_either(tmp_path):
+    with held_by_another(tmp_path):
+        pass
+    (tmp_path / ".taking").write_bytes((tmp_path / ".lock").read_bytes())
+    assert refused(tmp_path) is None and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_run_that_is_taking_over_right_now_is_waited_for_and_named(tmp_path):
+    with held_by_another(tmp_path):
+        pass
+    (tmp_path / ".taking").write_text(json.dumps(lock.this_run()))
+    assert f"{tmp_path / '.taking'} shows that another run" in refused(tmp_path) and (tmp_path / ".lock").exists()
+
+
 def test_a_disk_without_links_has_locks_all_the_same(tmp_path, monkeypatch):
     def refuses(*_):
         raise PermissionError(errno.EPERM, "Operation not permitted")  # as FAT says it
