@@ -132,21 +132,21 @@ def create_lock(path: Path, holder: dict) -> bool:
     It is written beside its place and linked there, so that a kill leaves no lock that names nobody.
     """
     remove_leftovers(path)
-    beside = beside_of(path)
+    beside, text = beside_of(path), json.dumps(holder) + "\n"
     try:
-        beside.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
         os.link(beside, path)
     except FileExistsError:
         return beside.stat().st_nlink > 1  # NFS may say so of a link that it has just made
     except OSError:  # some disks have no links, and some are full
-        return create_in_place(path, holder)
+        return create_in_place(path, text)
     finally:
         with contextlib.suppress(OSError):  # missing, or on a disk that can't be written to
             beside.unlink()
     return True
 
 
-def create_in_place(path: Path, holder: dict) -> bool:
+def create_in_place(path: Path, text: str) -> bool:
     """Create a lock where there are no links; tell whether there was none. A kill may leave it empty."""
     try:
         created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -154,7 +154,7 @@ def create_in_place(path: Path, holder: dict) -> bool:
         return False
     try:
         with open(created, "w", encoding="utf-8") as lock:
-            lock.write(json.dumps(holder) + "\n")
+            lock.write(text)
     except BaseException as error:  # a full disk, or a signal, after which nobody would know whose lock it is
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):

@@ -281,11 +281,19 @@ def dies_at_the_second(rename):
     return renamed
 
 
-def test_a_signal_while_a_lock_is_written_leaves_none(tmp_path, monkeypatch):
-    def interrupted(holder):
+@pytest.mark.parametrize("has_links", [True, False], ids=["just after it is linked", "while it is written in place"])
+def test_a_signal_while_a_lock_is_written_leaves_none(tmp_path, monkeypatch, has_links):
+    def linked(beside, path, link=os.link):
+        if not has_links:
+            raise PermissionError
+        link(beside, path)
         raise KeyboardInterrupt(15)
 
-    monkeypatch.setattr(lock.json, "dumps", interrupted)
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt(15)
+
+    monkeypatch.setattr(lock.os, "link", linked)
+    monkeypatch.setattr(lock, "open", interrupted, raising=False)
     with pytest.raises(KeyboardInterrupt), lock.holding(tmp_path / lock.LOCK):
         pass
     assert list(tmp_path.iterdir()) == []
